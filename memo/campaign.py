@@ -1,0 +1,188 @@
+"""The notebook's front door: opens a campaign directory and gives its tables.
+
+    campaign = memo.open("campaigns/demo")
+    campaign.scores(rule="document").nlargest(10, "memorization")
+
+Reading needs no lock and changes nothing. Tables are pandas DataFrames, matrices numpy arrays; documents are in corpus
+order everywhere.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from memo.config import DOCUMENT_RULE, CampaignConfig, load
+from memo.contrasts import contrast
+from memo.errors import MemoError, UsageError
+from memo.groups import Groups, Index
+from memo.layout import Layout
+from memo.splits import read_bits
+from memo.store import read_record
+from memo.tables import ScoredRule
+
+
+def open_campaign(path: str | Path) -> "Campaign":
+    """Opens a campaign directory for reading; raises `UsageError` where there is none."""
+    layout = Layout(Path(path))
+    if not layout.config.exists():
+        raise UsageError(f"{path}: expected a campaign directory with campaign.yaml, found none; `memo run` makes one")
+    return Campaign(layout, load(layout.config))
+
+
+class Campaign:
+    """Tables of one campaign directory, read when asked for."""
+
+    def __init__(self, layout: Layout, config: CampaignConfig) -> None:
+        self.layout = layout
+        self.config = config
+
+    def __repr__(self) -> str:
+        trained = len(self.trained_splits())
+        return (
+            f"Campaign({str(self.layout.root)!r}: {len(self.doc_ids):,} documents, "
+            f"{trained} of {self.config.design.splits} models trained)"
+        )
+
+    def documents(self) -> pd.DataFrame:
+        """doc_id, text, n_tokens and the metadata columns."""
+        return self._frame(self.layout.documents, "ingest")
+
+    def evaluation_texts(self) -> pd.DataFrame:
+        """The same columns, for the texts that are never trained on."""
+        return self._frame(self.layout.evaluation, "ingest")
+
+    def rejected(self) -> pd.DataFrame:
+        """Every input record that was not kept: source, location, reason, detail."""
+        return self._frame(self.layout.rejected, "ingest")
+
+    def rules(self) -> list[str]:
+        """Names of the rules of the campaign; `document` is always the first."""
+        return [DOCUMENT_RULE, *(spec.name for spec in self.config.rules)]
+
+    def groups(self, rule: str) -> pd.DataFrame:
+        """doc_id and group_id of one rule, in document order."""
+        if rule == DOCUMENT_RULE:
+            return pd.DataFrame({"doc_id": self.doc_ids, "group_id": self.doc_ids})
+        self.config.rule(rule)
+        return self._frame(self.layout.groups(rule), "group")
+
+    def included(self) -> NDArray[np.bool_]:
+        """Which documents each split trains on: (splits, documents)."""
+        return self._bits("included")
+
+    def decisions(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether each unit's coin was flipped in each split, and whether it took the unit in: (splits, units) each."""
+        return self._bits("asked"), self._bits("treated")
+
+    def losses(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float32]:
+        """Mean loss of every document under every model, nats per token: (splits, documents).
+
+        evaluation: position in `config.training.evaluations`; -1 is the last. A split without a model is an error;
+        with `allow_partial` it is a row of NaN.
+        """
+        return self._matrix("loss", evaluation, slice(None, len(self.doc_ids)), allow_partial)
+
+    def evaluation_losses(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float32]:
+        """The same for the evaluation texts: (splits, texts)."""
+        return self._matrix("loss", evaluation, slice(len(self.doc_ids), None), allow_partial)
+
+    def accuracy(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float64]:
+        """Share of a document's tokens that the model predicts right, greedily: (splits, documents)."""
+        correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), allow_partial)
+        return correct / self.n_tokens
+
+    def scores(self, rule: str = DOCUMENT_RULE, evaluation: int | None = None) -> pd.DataFrame:
+        """The score table of a rule, one row per (rule, group_id, doc_id); columns as in `memo.tables.COLUMNS`.
+
+        Without `evaluation` the table on disk; with it, scores computed now from the losses of that evaluation.
+        """
+        if evaluation is None:
+            if rule != DOCUMENT_RULE:
+                self.config.rule(rule)
+            return self._frame(self.layout.scores(rule), "aggregate")
+        scored = self.scored_rule(rule)
+        losses = self.losses(evaluation)
+        correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), False)
+        return scored.table([scored.score(0, losses, correct)]).to_pandas()
+
+    def scored_rule(self, rule: str) -> ScoredRule:
+        """All but the losses that the score table of this rule needs."""
+        if rule == DOCUMENT_RULE:
+            groups = Groups.of_documents(self.doc_ids)
+        else:
+            frame = self.groups(rule)
+            groups = Groups.of_labels(self.doc_ids, frame["doc_id"].tolist(), frame["group_id"].tolist())
+        design = self.config.design
+        return ScoredRule(
+            name=rule,
+            doc_ids=self.doc_ids,
+            n_tokens=self.n_tokens,
+            groups=groups,
+            contrast=contrast(self.included(), self.unit_of, groups),
+            blocks=np.arange(design.splits) // design.block_size if design.base == "balanced" else None,
+            include=design.include,
+        )
+
+    def trained_splits(self) -> list[int]:
+        """Splits whose losses are on disk."""
+        return [s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None]
+
+    @cached_property
+    def doc_ids(self) -> list[str]:
+        self._need(self.layout.documents, "ingest")
+        return pq.read_table(self.layout.documents, columns=["doc_id"])["doc_id"].to_pylist()
+
+    @cached_property
+    def n_tokens(self) -> Index:
+        """Scored tokens of every document: (documents,)."""
+        self._need(self.layout.documents, "ingest")
+        return pq.read_table(self.layout.documents, columns=["n_tokens"])["n_tokens"].to_numpy()
+
+    @cached_property
+    def unit_of(self) -> Index:
+        """Number of the unit that each document's coin belongs to: (documents,)."""
+        unit = self.config.design.unit
+        if unit == DOCUMENT_RULE:
+            return np.arange(len(self.doc_ids))
+        frame = self.groups(unit)
+        return Groups.of_labels(self.doc_ids, frame["doc_id"].tolist(), frame["group_id"].tolist()).units()
+
+    def _bits(self, name: str) -> NDArray[np.bool_]:
+        paths = [self.layout.block(block) for block in range(self.config.design.blocks)]
+        for path in paths:
+            self._need(path, "sample")
+        return np.concatenate([read_bits(path, name) for path in paths])
+
+    def _matrix(self, name: str, evaluation: int, columns: slice, allow_partial: bool) -> NDArray[np.float32]:
+        done, total = self.trained_splits(), self.config.design.splits
+        if len(done) < total and not (allow_partial and done):
+            raise MemoError(f"{self.layout.root}: {len(done)} of {total} models are trained; run it again to go on")
+        first = read_losses(self.layout, done[0], name, evaluation, columns)
+        matrix = np.full((total, len(first)), np.nan, dtype=np.float32)
+        for split in done:
+            matrix[split] = read_losses(self.layout, split, name, evaluation, columns)
+        return matrix
+
+    def _frame(self, path: Path, stage: str) -> pd.DataFrame:
+        self._need(path, stage)
+        return pq.read_table(path).to_pandas()
+
+    def _need(self, path: Path, stage: str) -> None:
+        if read_record(path) is None or not path.exists():
+            raise MemoError(f"{path} is not there yet; run `memo {stage} {self.layout.root}` or `memo run`")
+
+
+def read_losses(layout: Layout, split: int, name: str, evaluation: int, columns: slice) -> NDArray[np.float32]:
+    """Columns of one evaluation of one split, without reading the rest of the file."""
+    with safe_open(layout.losses(split), framework="numpy") as file:
+        tensor = file.get_slice(name)
+        evaluations, width = tensor.get_shape()
+        if not -evaluations <= evaluation < evaluations:
+            raise UsageError(f"evaluation: expected one of {evaluations} (0 to {evaluations - 1}), found {evaluation}")
+        start, stop, _ = columns.indices(width)
+        return tensor[evaluation % evaluations, start:stop]

@@ -1,0 +1,466 @@
+"""The campaign file: one frozen object, read once, checked once, saved whole with the results.
+
+    config = load("campaign.yaml", ["design.splits=128"])
+
+Everything but the corpus has a default. An unknown key is an error that names the nearest valid one. Reading it imports
+neither torch nor transformers, so that a mistake is answered at once.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from memo.errors import UsageError
+from memo.model_keys import check_model_keys
+
+DOCUMENT_RULE = "document"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+DEFAULT_BLOCK = 16
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Natural = Annotated[int, Field(strict=True, ge=0)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hub(Section):
+    """A Hugging Face dataset."""
+
+    name: str = Field(description="name on the hub, or a folder written by `save_to_disk`")
+    config: str | None = Field(None, description="configuration of the dataset")
+    split: str = Field("train", description="split of the dataset; not a split of memo")
+
+
+class Planted(Section):
+    """Sizes of the generated corpus whose truth is known."""
+
+    uuids: Natural = Field(16, description="documents of random UUIDs")
+    repeated: Natural = Field(16, description="documents that repeat one word")
+    copies: tuple[Count, ...] = Field((1, 2, 4, 8), description="numbers of exact copies of a text")
+    texts_per_copies: Natural = Field(4, description="different texts for each number of copies")
+    families: Natural = Field(4, description="near-duplicate families: one text with single-token edits")
+    family_size: Count = Field(6, description="documents in a family")
+    quoting: Natural = Field(8, description="otherwise different documents that quote one passage")
+    topic: Natural = Field(8, description="documents about one topic")
+
+
+class Source(Section):
+    """Where documents come from. Exactly one of path, hub and builtin."""
+
+    path: str | tuple[str, ...] | None = Field(
+        None, description="files, globs or fsspec URLs; relative to the campaign file; .gz and .zst are opened"
+    )
+    hub: Hub | None = Field(None, description="a Hugging Face dataset")
+    builtin: Literal["stdlib", "planted"] | None = Field(None, description="a corpus that needs no file")
+    planted: Planted = Field(Planted(), description="sizes of the planted corpus")
+    format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "text"] = Field(
+        "auto", description="format of the files; auto goes by the file name"
+    )
+    document_per: Literal["file", "line", "block"] = Field(
+        "file", description="plain text: a document per file, per line, or per block between blank lines"
+    )
+    text: str = Field("text", description="field that holds the text")
+    id: str | None = Field(
+        None,
+        description="field that holds the identifier; without it the field `id` where there is one, else a position",
+    )
+    metadata: tuple[str, ...] = Field((), description="fields kept beside the text")
+    min_chars: Natural = Field(0, description="shorter documents are rejected, characters")
+    max_chars: Count | None = Field(None, description="longer documents are rejected, characters")
+    limit: Count | None = Field(None, description="stop after this many kept documents")
+    sample: Count | None = Field(None, description="keep a random sample of this many documents, in their order")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Source":
+        given = [name for name in ("path", "hub", "builtin") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of path, hub and builtin, found {' and '.join(given) or 'none'}")
+        if self.path is not None and not self.path:
+            raise ValueError("path is empty: name at least one file")
+        return self
+
+
+class Tokenizer(Section):
+    """A byte-level BPE trained on the corpus, or a Hugging Face tokenizer."""
+
+    name: str | None = Field(None, description="Hugging Face tokenizer, by name or folder; none: train one")
+    vocab_size: Annotated[int, Field(strict=True, ge=257)] = Field(
+        1024, description="entries of the trained vocabulary: 256 bytes, 1 special token, the rest merges"
+    )
+
+
+class RuleSpec(BaseModel):
+    """A duplication rule and its parameters. Further keys are parameters of the rule."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")] = Field(description="keys files, tables and --rule")
+    rule: str = Field(description="built-in name, entry point, or path/to/file.py:name")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Design(Section):
+    """Which documents each model trains on."""
+
+    splits: Count = Field(64, description="models to train; whole blocks")
+    block: Literal["auto"] | Count = Field(
+        "auto", description="splits per block, inside which every unit is balanced exactly; auto: 16, or fewer"
+    )
+    base: Literal["balanced", "bernoulli"] = Field(
+        "balanced", description="balanced: in exactly include x block splits of a block; bernoulli: a coin per split"
+    )
+    unit: str = Field(DOCUMENT_RULE, description="rule whose groups flip one coin together; document: each its own")
+    include: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        0.5, description="probability that a unit is in a split"
+    )
+
+    @property
+    def block_size(self) -> int:
+        """Splits per block. `auto` takes 16, or what divides a smaller campaign."""
+        if self.block != "auto":
+            return self.block
+        if self.splits % DEFAULT_BLOCK == 0:
+            return DEFAULT_BLOCK
+        step = Fraction(self.include).limit_denominator(1000).denominator if self.base == "balanced" else 1
+        sizes = [b for b in range(1, DEFAULT_BLOCK + 1) if self.splits % b == 0 and b % step == 0]
+        return max(sizes, default=DEFAULT_BLOCK)
+
+    @property
+    def blocks(self) -> int:
+        return self.splits // self.block_size
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> "Design":
+        size = self.block_size
+        if self.splits % size:
+            below, above = self.splits // size * size, math.ceil(self.splits / size) * size
+            near = f"{below} or {above}" if below else str(above)
+            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {near}")
+        if self.base == "balanced" and abs(self.include * size - round(self.include * size)) > 1e-9:
+            raise ValueError(
+                f"include: a balanced block of {size} splits needs include x block to be a whole number, "
+                f"found {self.include} x {size} = {self.include * size:g}; change include or block"
+            )
+        if self.base == "balanced" and not 0 < round(self.include * size) < size:
+            raise ValueError(f"block: a balanced block needs at least one split on each side, found {size} splits")
+        return self
+
+
+class Training(Section):
+    """How each model is trained. The number of steps follows the size of the split, because epochs are fixed."""
+
+    epochs: Count = Field(20, description="passes over the split")
+    batch_size: Count = Field(16, description="windows per optimizer step")
+    learning_rate: Annotated[Real, Field(gt=0)] = Field(2e-3, description="peak learning rate of AdamW")
+    weight_decay: Annotated[Real, Field(ge=0)] = Field(0.01, description="weight decay of AdamW, on matrices only")
+    warmup: Annotated[Real, Field(ge=0, lt=1)] = Field(0.05, description="share of the steps with a rising rate")
+    final_rate: Annotated[Real, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the peak rate at which the cosine ends"
+    )
+    clip: Annotated[Real, Field(gt=0)] = Field(1.0, description="largest norm of the gradient")
+    evaluate_at: tuple[Count, ...] = Field((), description="epochs after which losses are measured, besides the last")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="arithmetic of training; auto: bfloat16 on a GPU that has it, else float32; "
+        "losses are always measured in float32",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA GPU where there is one")
+    keep_weights: bool = Field(False, strict=True, description="keep a checkpoint of every model")
+
+    @model_validator(mode="after")
+    def _within_epochs(self) -> "Training":
+        late = [epoch for epoch in self.evaluate_at if epoch > self.epochs]
+        if late:
+            raise ValueError(f"evaluate_at: expected epochs from 1 to {self.epochs}, found {late[0]}")
+        return self
+
+    @property
+    def evaluations(self) -> tuple[int, ...]:
+        """Epochs after which every document's loss is measured, rising; the last one is always there."""
+        return tuple(sorted({*self.evaluate_at, self.epochs}))
+
+
+class Cluster(Section):
+    """Where the work runs. Never part of a fingerprint."""
+
+    workers: Literal["auto"] | Count = Field("auto", description="worker processes; auto: one per core")
+
+
+class CampaignConfig(Section):
+    """A campaign: what is measured, on which models."""
+
+    corpus: tuple[Source, ...] = Field(description="one source or a list of them")
+    evaluation: tuple[Source, ...] = Field((), description="texts that are never trained on")
+    tokenizer: Tokenizer = Tokenizer()
+    context_tokens: Annotated[int, Field(strict=True, ge=2)] = Field(
+        128, description="tokens a window holds; longer documents are cut into windows"
+    )
+    rules: tuple[RuleSpec, ...] = Field((), description="duplication rules; the document itself is always one")
+    design: Design = Design()
+    model: dict[str, Any] = Field(
+        {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4},
+        description="a transformers causal-LM configuration, or {name: ..., pretrained: true}",
+    )
+    training: Training = Training()
+    cluster: Cluster = Cluster()
+    seed: Natural = Field(0, description="every random stream comes from it")
+
+    @field_validator("corpus", "evaluation", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, Mapping) else value
+
+    @field_validator("corpus")
+    @classmethod
+    def _some_source(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        if not value:
+            raise ValueError("expected at least one source, found none")
+        return value
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return [_rule_spec(item) for item in value] if isinstance(value, Sequence) else value
+
+    @field_validator("rules")
+    @classmethod
+    def _unique(cls, value: tuple[RuleSpec, ...]) -> tuple[RuleSpec, ...]:
+        seen = {DOCUMENT_RULE: "the document itself, which is always a rule"}
+        for spec in value:
+            if spec.name in seen:
+                raise ValueError(f"two rules are named {spec.name!r} ({seen[spec.name]}); rename one")
+            seen[spec.name] = spec.rule
+        return value
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _known_sizes(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            check_model_keys(value)
+        return value
+
+    @model_validator(mode="after")
+    def _unit_exists(self) -> "CampaignConfig":
+        known = [DOCUMENT_RULE, *(spec.name for spec in self.rules)]
+        if self.design.unit not in known:
+            raise ValueError(f"design.unit: no rule is named {self.design.unit!r}; known: {', '.join(known)}")
+        return self
+
+    def rule(self, name: str) -> RuleSpec:
+        """The rule of this name; a `UsageError` lists the known names."""
+        for spec in self.rules:
+            if spec.name == name:
+                return spec
+        known = ", ".join([DOCUMENT_RULE, *(spec.name for spec in self.rules)])
+        raise UsageError(f"no rule is named {name!r}; known: {known}")
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data that reads back as this configuration."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _rule_spec(item: Any) -> Any:
+    """`exact` and `my_rules.py:frogs` are short for a mapping with a name."""
+    if isinstance(item, str):
+        item = {"rule": item}
+    if isinstance(item, Mapping) and isinstance(item.get("rule"), str) and "name" not in item:
+        item = {"name": item["rule"].rpartition(":")[2], **item}
+    return item
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers (PyYAML reads `1e-4` as a string) and no silent double keys."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = key_node.value
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """Plain data of a YAML text; `UsageError` with the line where it is not valid."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with two of its types made stricter
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UsageError(f"{origin}{where}: not valid YAML: {problem}") from error
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+    """Reads a campaign file; `overrides` are `key.path=value` with a YAML value.
+
+    Raises `UsageError` with one line that names the key, what was expected and what was found.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{path}: cannot read the campaign file: {reason}") from error
+    data = parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: expected a mapping such as `corpus: {{path: data.jsonl}}`, found {_kind(data)}")
+    for override in overrides:
+        _override(data, override)
+    return build(_absolute(data, path.resolve().parent), origin=str(path))
+
+
+def build(data: Mapping[str, Any], origin: str = "campaign") -> CampaignConfig:
+    """Checks plain data and freezes it."""
+    try:
+        return CampaignConfig.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_explain(error)}") from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    dotted, equals, value = override.partition("=")
+    if not equals or not dotted:
+        raise UsageError(f"--set {override}: expected key.path=value, for instance design.splits=128")
+    *parents, last = dotted.split(".")
+    node: Any = data
+    for part in parents:
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = _child(node, part, override)
+    if isinstance(node, dict):
+        node[last] = parse_yaml(value, f"--set {override}")
+    else:
+        _child(node, last, override)
+        node[int(last)] = parse_yaml(value, f"--set {override}")
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, dict):
+        return node[part]
+    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        return node[int(part)]
+    raise UsageError(f"--set {override}: {part!r} is below {_kind(node)}, which has no such key")
+
+
+def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths in a campaign file are relative to the file, so that it means the same from everywhere."""
+    data = dict(data)
+    for section in ("corpus", "evaluation"):
+        sources = data.get(section)
+        if isinstance(sources, dict):
+            data[section] = _absolute_source(sources, folder)
+        elif isinstance(sources, list):
+            data[section] = [_absolute_source(s, folder) if isinstance(s, dict) else s for s in sources]
+    if isinstance(data.get("rules"), list):
+        data["rules"] = [_absolute_rule(rule, folder) for rule in data["rules"]]
+    return data
+
+
+def _absolute_source(source: dict[str, Any], folder: Path) -> dict[str, Any]:
+    paths = source.get("path")
+    if isinstance(paths, str):
+        return {**source, "path": _absolute_path(paths, folder)}
+    if isinstance(paths, list):
+        return {**source, "path": [_absolute_path(p, folder) if isinstance(p, str) else p for p in paths]}
+    return source
+
+
+def _absolute_path(path: str, folder: Path) -> str:
+    if "://" in path or "::" in path:
+        return path
+    return str(folder / Path(path).expanduser())
+
+
+def _absolute_rule(rule: Any, folder: Path) -> Any:
+    if isinstance(rule, str):
+        rule = _rule_spec(rule) if ".py:" in rule else rule
+    if isinstance(rule, dict) and isinstance(rule.get("rule"), str) and ".py:" in rule["rule"]:
+        file, _, name = rule["rule"].rpartition(":")
+        rule = {**rule, "rule": f"{_absolute_path(file, folder)}:{name}"}
+        rule.setdefault("name", name)
+    return rule
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "a mapping",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        type(None): "nothing",
+    }
+    return names.get(type(value), type(value).__name__)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line; the number of others behind it."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("auto", "constrained-int"))
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key {where!r}{_nearest(first['loc'])}"
+    elif first["type"] == "missing":
+        text = f"{where}: required key is missing"
+    elif first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        text = f"{where}: {message}" if where else message
+    else:
+        found = first["input"]
+        shown = repr(found) if isinstance(found, str | int | float) else _kind(found)
+        text = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, found {shown}"
+    rest = len(problems) - 1
+    return " ".join(text.split()) + (f" (and {rest} more)" if rest else "")
+
+
+def _nearest(location: tuple[str | int, ...]) -> str:
+    section: Any = CampaignConfig
+    for part in location[:-1]:
+        if isinstance(part, str):
+            section = _section_type(section.model_fields[part].annotation)
+    keys = list(section.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid keys: {', '.join(keys)}"
+
+
+def _section_type(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_type(argument)) is not None:
+            return found
+    return None

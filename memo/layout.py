@@ -1,0 +1,81 @@
+"""The paths of a campaign directory. No other module joins a path below it.
+
+    campaign.yaml                      the resolved campaign file
+    corpus/documents.parquet           doc_id, text, n_tokens, metadata columns
+    corpus/evaluation.parquet          the same, for texts that are never trained on
+    corpus/rejected.parquet            source, location, reason, detail
+    corpus/tokens.safetensors          tokens, offsets: documents first, evaluation texts after them
+    corpus/tokenizer/                  a tokenizer that transformers opens
+    groups/NAME.parquet                doc_id, group_id
+    design/block-00000.safetensors     decisions and inclusion of one block of splits, bit-packed
+    losses/split-00000.safetensors     loss, n_correct: (evaluations, documents + evaluation texts)
+    weights/split-00000/               a checkpoint, where weights are kept
+    logs/split-00000.jsonl             training log
+    scores/NAME.parquet                the score table of a rule
+
+`X.record.json` beside an artifact X is its completion record; an artifact without one does not exist.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT_VERSION = 1
+RECORD_SUFFIX = ".record.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below one campaign directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "campaign.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def documents(self) -> Path:
+        return self.root / "corpus" / "documents.parquet"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "corpus" / "evaluation.parquet"
+
+    @property
+    def rejected(self) -> Path:
+        return self.root / "corpus" / "rejected.parquet"
+
+    @property
+    def tokens(self) -> Path:
+        return self.root / "corpus" / "tokens.safetensors"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "corpus" / "tokenizer"
+
+    def groups(self, rule: str) -> Path:
+        return self.root / "groups" / f"{rule}.parquet"
+
+    def block(self, block: int) -> Path:
+        return self.root / "design" / f"block-{block:05d}.safetensors"
+
+    def losses(self, split: int) -> Path:
+        return self.root / "losses" / f"split-{split:05d}.safetensors"
+
+    def weights(self, split: int) -> Path:
+        return self.root / "weights" / f"split-{split:05d}"
+
+    def log(self, split: int) -> Path:
+        return self.root / "logs" / f"split-{split:05d}.jsonl"
+
+    def scores(self, rule: str) -> Path:
+        return self.root / "scores" / f"{rule}.parquet"
+
+
+def record_path(artifact: Path) -> Path:
+    """Where the completion record of an artifact lies."""
+    return artifact.with_name(artifact.name + RECORD_SUFFIX)

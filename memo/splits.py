@@ -1,0 +1,49 @@
+"""Splits on disk: one immutable file per block, with the decision of every coin and the documents that follow from it.
+
+Tensors of a block of b splits, U units, N documents, all bit-packed along the last axis:
+
+    asked     (b, U)  a coin was flipped for the unit
+    treated   (b, U)  the coin took the unit in
+    included  (b, N)  the document is in the split
+
+A block is drawn once and never again, so a campaign that grows leaves earlier splits as they are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Decisions and inclusion of one block of splits."""
+
+    asked: Bools  # (b, U)
+    treated: Bools  # (b, U)
+    included: Bools  # (b, N)
+
+
+def block_bytes(block: Block) -> bytes:
+    """The content of a block file."""
+    packed = {name: np.packbits(getattr(block, name), axis=1) for name in ("asked", "treated", "included")}
+    sizes = {"splits": len(block.included), "units": block.asked.shape[1], "documents": block.included.shape[1]}
+    return save(packed, metadata={name: str(size) for name, size in sizes.items()})
+
+
+def read_block(path: Path) -> Block:
+    """Reads a block file whole."""
+    asked, treated, included = (read_bits(path, name) for name in ("asked", "treated", "included"))
+    return Block(asked, treated, included)
+
+
+def read_bits(path: Path, name: str) -> Bools:
+    """One tensor of a block file, unpacked: (b, U) or (b, N)."""
+    with safe_open(path, framework="numpy") as file:
+        width = int(file.metadata()["documents" if name == "included" else "units"])
+        return np.unpackbits(file.get_tensor(name), axis=1, count=width).astype(bool)

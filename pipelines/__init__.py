@@ -1,0 +1,1 @@
+"""The stages of a campaign, the workers that run them, and the command line."""

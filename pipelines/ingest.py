@@ -1,0 +1,176 @@
+"""First stage: reads the corpus and the evaluation texts, trains or opens the tokenizer, counts the tokens.
+
+Every input record is kept or rejected with a reason: kept + rejected = read. The campaign keeps its own copy of texts
+and tokens; the sources are not read again.
+
+Cost: the texts are held in memory once, because a tokenizer trained on the corpus must see it before it can count.
+"""
+
+import collections
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memo.config import Source
+from memo.errors import UsageError
+from memo.store import TEMPORARY_MARK, publishing
+from pipelines.progress import Bar, Reporter
+from pipelines.workspace import Workspace
+from subsets.readers import Document, Rejected, read_source
+
+ROW_GROUP = 16_384
+NO_TOKENS = "no tokens"
+
+
+@dataclass
+class _Texts:
+    """What was read from one list of sources."""
+
+    kept: list[Document] = field(default_factory=list)
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)  # number of the source, the rejection
+
+    def reasons(self) -> dict[str, int]:
+        return dict(sorted(collections.Counter(r.reason for _, r in self.rejected).items()))
+
+
+def run(workspace: Workspace, reporter: Reporter) -> None:
+    """Writes corpus/. Raises `UsageError` for sources that cannot be read, double identifiers, an empty corpus."""
+    if workspace.ingested():
+        return
+    config = workspace.config
+    with reporter.bar("ingest", None, "document") as bar:
+        corpus = _read(config.corpus, config.seed, "corpus", bar)
+        evaluation = _read(config.evaluation, config.seed, "evaluation", bar)
+    if not corpus.kept:
+        why = ", ".join(f"{count} {reason}" for reason, count in corpus.reasons().items()) or "the sources are empty"
+        raise UsageError(
+            f"corpus: expected at least one document, found none of {len(corpus.rejected)} records ({why})"
+        )
+    reporter.line(f"ingest: {len(corpus.kept):,} documents kept, {len(corpus.rejected):,} rejected; making tokens")
+    tokens, offsets = _tokenize(workspace, corpus, evaluation)
+    _write(workspace, corpus, evaluation, tokens, offsets)
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus.reasons().items())
+    reporter.line(
+        f"ingest: {len(corpus.kept):,} documents, {int(offsets[len(corpus.kept)]):,} tokens"
+        + (f"; rejected: {rejected}" if rejected else "")
+    )
+
+
+def _read(sources: Sequence[Source], seed: int, section: str, bar: Bar) -> _Texts:
+    texts = _Texts()
+    first_seen: dict[str, str] = {}
+    for number, source in enumerate(sources):
+        for item in read_source(source, seed):
+            if isinstance(item, Rejected):
+                texts.rejected.append((number, item))
+                continue
+            if item.doc_id in first_seen:
+                raise UsageError(
+                    f"{section}: the id {item.doc_id!r} stands twice: {first_seen[item.doc_id]}, {item.location}; "
+                    "make ids unique, or name another field with `id:`"
+                )
+            first_seen[item.doc_id] = item.location
+            texts.kept.append(item)
+            if len(texts.kept) % 256 == 0:
+                bar.update(len(texts.kept))
+    bar.update(len(texts.kept))
+    return texts
+
+
+def _tokenize(workspace: Workspace, corpus: _Texts, evaluation: _Texts) -> tuple[Any, Any]:
+    """(tokens, offsets) of documents and then evaluation texts. Texts without a token move to the rejected."""
+    from memo.lm import tokens as tokenizers
+
+    settings = workspace.config.tokenizer
+    folder = workspace.layout.tokenizer
+    fresh = folder.with_name(f"{folder.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+    try:
+        if settings.name is None:
+            tokenizer = tokenizers.train_tokenizer((d.text for d in corpus.kept), settings.vocab_size, fresh)
+        else:
+            tokenizer = tokenizers.save_tokenizer(settings.name, fresh)
+        tokenizers.window_start_id(tokenizer)  # refused now, not in every worker
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    texts = [document.text for document in (*corpus.kept, *evaluation.kept)]
+    tokens, offsets = tokenizers.encode(tokenizer, texts)
+    counts = np.diff(offsets)
+    first_text = len(corpus.kept)
+    _reject_empty(corpus, counts[:first_text])
+    _reject_empty(evaluation, counts[first_text:])
+    # Texts without tokens take no room in `tokens`; only their offsets go.
+    return tokens, np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int64)
+
+
+def _reject_empty(texts: _Texts, counts: Any) -> None:
+    for document, count in zip(texts.kept, counts, strict=True):
+        if count == 0:
+            texts.rejected.append((0, Rejected(document.location, NO_TOKENS, "the tokenizer gives no token for it")))
+    texts.kept = [document for document, count in zip(texts.kept, counts, strict=True) if count > 0]
+
+
+def _write(workspace: Workspace, corpus: _Texts, evaluation: _Texts, tokens: Any, offsets: Any) -> None:
+    from safetensors.numpy import save_file
+
+    layout, inputs = workspace.layout, workspace.ingest_inputs()
+    counts = np.diff(offsets)
+    notes = {
+        "kept": len(corpus.kept),
+        "rejected": corpus.reasons(),
+        "read": len(corpus.kept) + len(corpus.rejected),
+        "tokens": int(offsets[len(corpus.kept)]),
+        "evaluation_kept": len(evaluation.kept),
+        "evaluation_rejected": evaluation.reasons(),
+    }
+    with publishing(layout.evaluation, inputs) as path:
+        _write_documents(path, evaluation.kept, counts[len(corpus.kept) :])
+    with publishing(layout.rejected, inputs) as path:
+        _write_rejected(path, {"corpus": corpus, "evaluation": evaluation})
+    with publishing(layout.tokens, inputs, {"tokenizer": _tokenizer_note(workspace)}) as path:
+        save_file({"tokens": tokens, "offsets": offsets}, path)
+    with publishing(layout.documents, inputs, notes) as path:
+        _write_documents(path, corpus.kept, counts[: len(corpus.kept)])
+
+
+def _tokenizer_note(workspace: Workspace) -> str:
+    name = workspace.config.tokenizer.name
+    if name is None:
+        return "trained on all documents of the corpus: it has seen what the models leave out"
+    return f"{name}: it may have seen the documents"
+
+
+def _write_documents(path: Path, documents: Sequence[Document], n_tokens: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = dict.fromkeys(key for document in documents for key in document.metadata)
+    clash = {"doc_id", "text", "n_tokens"} & set(fields)
+    if clash:
+        raise UsageError(f"metadata: the field {sorted(clash)[0]!r} bears the name of a column of memo; rename it")
+    columns = {
+        "doc_id": pa.array([d.doc_id for d in documents], pa.string()),
+        "text": pa.array([d.text for d in documents], pa.large_string()),
+        "n_tokens": pa.array(n_tokens, pa.int64()),
+        **{name: pa.array([d.metadata.get(name) for d in documents], pa.string()) for name in fields},
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def _write_rejected(path: Path, sections: dict[str, _Texts]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"source": f"{section}.{number}", "location": r.location, "reason": r.reason, "detail": r.detail}
+        for section, texts in sections.items()
+        for number, r in texts.rejected
+    ]
+    schema = pa.schema([(name, pa.string()) for name in ("source", "location", "reason", "detail")])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")

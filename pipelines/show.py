@@ -1,0 +1,171 @@
+"""Tables on the terminal, for scripts and for spreadsheets."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from memo.text import for_csv, for_terminal, paragraphs_for_terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from memo.campaign import Campaign
+
+TEXT_WIDTH = 48
+
+
+def print_json(data: Any) -> None:
+    """JSON on stdout; NaN and infinity, which JSON does not have, become null."""
+    json.dump(_finite(data), sys.stdout, indent=1, ensure_ascii=True, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as plain data; missing text is None."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+
+
+def print_csv(frame: "pd.DataFrame") -> None:
+    """CSV on stdout, without cells that a spreadsheet would run."""
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(frame.columns)
+    for row in records(frame):
+        out.writerow(["" if value is None else for_csv(value) for value in row.values()])
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table that fits the terminal, or plain columns where there is none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in rows) and bool(rows)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a document are not markup
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _is_number(cell: str) -> bool:
+    return not any(character.isalpha() for character in cell)
+
+
+def interval(row: dict[str, Any]) -> str:
+    """`1.23 [0.98, 1.48]`, or a dash where there is no score."""
+    if row["memorization"] is None or math.isnan(row["memorization"]):
+        return "-"
+    if row["ci_low"] is None or math.isnan(row["ci_low"]):
+        return f"{row['memorization']:.2f}"
+    return f"{row['memorization']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> None:
+    """Scores with the beginning of each document."""
+    texts = campaign.documents().set_index("doc_id")["text"]
+    rows = [
+        (
+            for_terminal(row["doc_id"], 32),
+            interval(row),
+            number(row["loss_in"]),
+            number(row["loss_out"]),
+            f"{row['n_in']}/{row['n_out']}",
+            str(row["group_size"]),
+            for_terminal(texts[row["doc_id"]], TEXT_WIDTH),
+        )
+        for row in records(frame)
+    ]
+    print_table(title, ("document", "memorization [95 %]", "loss in", "out", "n", "group", "text"), rows)
+
+
+def print_document(campaign: "Campaign", doc_id: str) -> None:
+    """One document: its text, its scores under every rule, its loss by epoch."""
+    data = document(campaign, doc_id)
+    shown = {key: value for key, value in data["metadata"].items() if value is not None}
+    print(f"{for_terminal(doc_id)}   {data['n_tokens']} tokens")
+    for key, value in shown.items():
+        print(f"  {for_terminal(key)}: {for_terminal(value)}")
+    print(f"\n{paragraphs_for_terminal(data['text'])}\n")
+    rows = [
+        (
+            row["rule"],
+            interval(row),
+            number(row["loss_in"]),
+            number(row["loss_out"]),
+            f"{row['n_in']}/{row['n_out']}",
+            f"{row['group_size']} {for_terminal(row['group_id'], 24)}",
+            row["reason"] or "",
+        )
+        for row in data["scores"]
+    ]
+    print_table("Scores, nats per token", ("rule", "memorization [95 %]", "in", "out", "n", "group", "note"), rows)
+    epochs = [
+        (str(e["epoch"]), number(e["loss_in"]), number(e["loss_out"]), number(e["gap"])) for e in data["by_epoch"]
+    ]
+    print_table(
+        "Mean loss by epoch, over the splits with and without the document", ("epoch", "in", "out", "out - in"), epochs
+    )
+
+
+def document(campaign: "Campaign", doc_id: str) -> dict[str, Any]:
+    """All that is known of one document, as plain data. Raises `UsageError` for an unknown id."""
+    import difflib
+
+    from memo.errors import UsageError
+
+    if doc_id not in campaign.doc_ids:
+        close = difflib.get_close_matches(doc_id, campaign.doc_ids, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"no document has the id {doc_id!r}{hint}")
+    position = campaign.doc_ids.index(doc_id)
+    row = records(campaign.documents().iloc[[position]])[0]
+    scores = [score for rule in campaign.rules() for score in records(campaign.scores(rule).query("doc_id == @doc_id"))]
+    members = {rule: _members(campaign, rule, doc_id) for rule in campaign.rules()[1:]}
+    return {
+        "doc_id": doc_id,
+        "text": row.pop("text"),
+        "n_tokens": row.pop("n_tokens"),
+        "metadata": {key: value for key, value in row.items() if key != "doc_id"},
+        "scores": scores,
+        "groups": members,
+        "by_epoch": _by_epoch(campaign, position),
+    }
+
+
+def _members(campaign: "Campaign", rule: str, doc_id: str) -> list[str]:
+    """All documents that share a group with this one, itself included."""
+    groups = campaign.groups(rule)
+    mine = groups.loc[groups["doc_id"] == doc_id, "group_id"]
+    return groups.loc[groups["group_id"].isin(mine), "doc_id"].tolist()
+
+
+def _by_epoch(campaign: "Campaign", position: int) -> list[dict[str, float]]:
+    import numpy as np
+
+    included = campaign.included()[:, position]
+    result = []
+    for evaluation, epoch in enumerate(campaign.config.training.evaluations):
+        losses = campaign.losses(evaluation)[:, position].astype(np.float64)
+        means = [float(losses[side].mean()) if side.any() else math.nan for side in (included, ~included)]
+        result.append({"epoch": epoch, "loss_in": means[0], "loss_out": means[1], "gap": means[1] - means[0]})
+    return result

@@ -1,0 +1,166 @@
+"""A campaign directory as its stages see it: the paths, the configuration, and what every artifact is made from.
+
+The inputs of an artifact are plain data; their hash is its fingerprint. A loss depends on corpus, tokenizer, its own
+split, model, training and evaluation texts, so a rule outside the design, more splits in whole blocks, or other workers
+leave it as it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memo.config import DOCUMENT_RULE, CampaignConfig, RuleSpec, load
+from memo.errors import MemoError, UsageError
+from memo.layout import Layout
+from memo.store import differences, fingerprint, is_done, read_record, refuse_changed, write_text
+from subsets.registry import source_of
+
+# They change where and how fast a model is trained, or what is kept of it, never its losses by design.
+NOT_IN_LOSSES = {"device", "keep_weights"}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One campaign directory and its configuration."""
+
+    layout: Layout
+    config: CampaignConfig
+
+    @property
+    def rules(self) -> list[str]:
+        return [DOCUMENT_RULE, *(spec.name for spec in self.config.rules)]
+
+    def ingest_inputs(self) -> dict[str, Any]:
+        data = self.config.resolved()
+        return {name: data[name] for name in ("corpus", "evaluation", "tokenizer", "seed")}
+
+    def corpus_files(self) -> list[Path]:
+        return [self.layout.documents, self.layout.evaluation, self.layout.rejected, self.layout.tokens]
+
+    def corpus_fingerprint(self) -> str:
+        files = (self.layout.documents, self.layout.evaluation, self.layout.tokens)
+        return fingerprint({path.name: _sha(path) for path in files})
+
+    def group_inputs(self, spec: RuleSpec) -> dict[str, Any]:
+        data = spec.model_dump(mode="json")
+        return {
+            "documents": _sha(self.layout.documents),
+            "rule": spec.rule.rpartition(":")[2],
+            "parameters": {key: value for key, value in data.items() if key not in ("name", "rule")},
+            "source": source_of(spec),
+        }
+
+    def block_inputs(self, block: int) -> dict[str, Any]:
+        design = self.config.design
+        return {
+            "documents": _sha(self.layout.documents),
+            "design": {"base": design.base, "unit": design.unit, "include": design.include, "block": design.block_size},
+            "units": None if design.unit == DOCUMENT_RULE else _sha(self.layout.groups(design.unit)),
+            "seed": self.config.seed,
+            "number": block,
+        }
+
+    def loss_inputs(self, split: int) -> dict[str, Any]:
+        data = self.config.resolved()
+        return {
+            "corpus": self.corpus_fingerprint(),
+            "block": _sha(self.layout.block(split // self.config.design.block_size)),
+            "split": split,
+            "context_tokens": self.config.context_tokens,
+            "model": data["model"],
+            "training": {key: value for key, value in data["training"].items() if key not in NOT_IN_LOSSES},
+            "seed": self.config.seed,
+        }
+
+    def score_inputs(self, rule: str) -> dict[str, Any]:
+        design = self.config.design
+        return {
+            "rule": rule,
+            "documents": _sha(self.layout.documents),
+            "groups": None if rule == DOCUMENT_RULE else _sha(self.layout.groups(rule)),
+            "blocks": fingerprint({str(b): _sha(self.layout.block(b)) for b in range(design.blocks)}),
+            "losses": fingerprint({str(s): _sha(self.layout.losses(s)) for s in range(design.splits)}),
+        }
+
+    def ingested(self) -> bool:
+        return all(is_done(path, self.ingest_inputs()) for path in self.corpus_files())
+
+    def split_done(self, split: int) -> bool:
+        """Losses there and verified, and the weights where they are wanted."""
+        weights = not self.config.training.keep_weights or self.layout.weights(split).is_dir()
+        return weights and is_done(self.layout.losses(split), self.loss_inputs(split))
+
+    def refuse_changes(self) -> None:
+        """Raises `UsageError` with both values where a setting differs from what finished work was made with.
+
+        Only work that cannot simply be made anew is protected: corpus, splits and losses. Groups and score tables of
+        rules outside the design are remade.
+        """
+        for path in self.corpus_files():
+            refuse_changed(path, self.ingest_inputs())
+        if read_record(self.layout.documents) is None:
+            return
+        unit, first = self.config.design.unit, self.layout.block(0)
+        if first.exists() and unit != DOCUMENT_RULE:
+            refuse_changed(self.layout.groups(unit), self.group_inputs(self.config.rule(unit)))
+        if unit == DOCUMENT_RULE or read_record(self.layout.groups(unit)) is not None:
+            refuse_changed(first, self.block_inputs(0))
+        for split in self._recorded_losses():
+            refuse_changed(self.layout.losses(split), self.loss_inputs(split))
+            break  # all splits share these settings; each is compared again before it is skipped
+
+    def _recorded_losses(self) -> Iterator[int]:
+        return (s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None)
+
+
+def _sha(path: Path) -> str:
+    record = read_record(path)
+    if record is None:
+        raise MemoError(f"{path} is not there yet; run the stage that makes it, or `memo run`")
+    return record.sha256
+
+
+def open_workspace(root: Path) -> Workspace:
+    """An existing campaign directory with its own saved configuration."""
+    layout = Layout(root)
+    if not layout.config.exists():
+        raise UsageError(f"{root}: expected a campaign directory with campaign.yaml, found none; `memo run` makes one")
+    return Workspace(layout, load(layout.config))
+
+
+def settle(config: CampaignConfig, root: Path) -> Workspace:
+    """Takes a configuration for a directory, new or not. Only for the holder of the lock.
+
+    Raises `UsageError` where the directory was made with other settings; otherwise saves the resolved configuration.
+    """
+    layout = Layout(root)
+    saved = load(layout.config) if layout.config.exists() else None
+    workspace = Workspace(layout, _with_block(config, saved))
+    if saved is not None:
+        _refuse_fewer_splits(workspace, saved)
+        workspace.refuse_changes()
+    text = workspace.config.to_yaml()
+    if not layout.config.exists() or layout.config.read_text(encoding="utf-8") != text:
+        write_text(layout.config, text)
+    return workspace
+
+
+def _with_block(config: CampaignConfig, saved: CampaignConfig | None) -> CampaignConfig:
+    """Writes out an automatic block size; a campaign that grows keeps the one it began with."""
+    design = config.design
+    if design.block != "auto":
+        return config
+    begun = saved.design.block_size if saved is not None else design.block_size
+    size = begun if design.splits % begun == 0 else design.block_size
+    data = config.resolved()
+    data["design"]["block"] = size
+    return type(config).model_validate(data)
+
+
+def _refuse_fewer_splits(workspace: Workspace, saved: CampaignConfig) -> None:
+    wanted = workspace.config.design.splits
+    last = workspace.layout.block(saved.design.blocks - 1)
+    if wanted < saved.design.splits and read_record(last) is not None:
+        change = differences({"design.splits": saved.design.splits}, {"design.splits": wanted})[0]
+        raise UsageError(f"{change}. A campaign only grows; set it back, or use another --dir")
