@@ -75,6 +75,8 @@ def more_copies_more_memorized(campaign: Campaign) -> Guess:
 def more_epochs_more_memorized(campaign: Campaign) -> Guess:
     """Mean paired difference between consecutive evaluations, the least of them; and the bound by the loss out."""
     epochs = campaign.config.training.evaluations
+    if len(epochs) < 2:
+        raise ValueError("expected at least two evaluations to compare; set training.evaluate_at")
     tables = [campaign.scores("exact", evaluation) for evaluation in range(len(epochs))]
     differences = [
         (later["memorization"] - earlier["memorization"]).dropna().to_numpy()

@@ -14,6 +14,7 @@ Keyword parameters of the function are set in the campaign file. What a rule ret
 
 import difflib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -79,7 +80,7 @@ def apply(found: Rule, documents: "pd.DataFrame", parameters: Mapping[str, Any] 
     except RuleError:
         raise
     except Exception as error:
-        where = _last_line(error)
+        where = _last_line(error, found.function)
         raise RuleError(f"rule {found.name!r} raised {type(error).__name__}{where}: {_one_line(error)}") from error
     if isinstance(returned, pd.Series):
         frame = _from_series(found.name, returned, documents)
@@ -166,11 +167,8 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
 
 
-def _last_line(error: BaseException) -> str:
-    """Where in the user's own code it went wrong."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+def _last_line(error: BaseException, function: RuleFunction) -> str:
+    """Where in the rule's own file it went wrong; not where in pandas."""
+    file = inspect.unwrap(function).__code__.co_filename if hasattr(function, "__code__") else None
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" at {lines[-1].filename}:{lines[-1].lineno}" if lines else ""

@@ -31,7 +31,11 @@ class Block:
 
 def block_bytes(block: Block) -> bytes:
     """The content of a block file."""
-    packed = {name: np.packbits(getattr(block, name), axis=1) for name in ("asked", "treated", "included")}
+    # safetensors writes memory as it lies, and a selection of columns lies the other way round.
+    packed = {
+        name: np.ascontiguousarray(np.packbits(getattr(block, name), axis=1))
+        for name in ("asked", "treated", "included")
+    }
     sizes = {"splits": len(block.included), "units": block.asked.shape[1], "documents": block.included.shape[1]}
     return save(packed, metadata={name: str(size) for name, size in sizes.items()})
 

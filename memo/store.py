@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -183,6 +184,8 @@ def refuse_changed(path: Path, inputs: Mapping[str, Any]) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Deletes what a killed writer left. Only for the process that holds the campaign's lock."""
-    for path in folder.rglob(f"*{TEMPORARY_MARK}*"):
-        if path.is_file():
+    for path in sorted(folder.rglob(f"*{TEMPORARY_MARK}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink(missing_ok=True)

@@ -83,12 +83,13 @@ def toy_campaign(
     texts: Sequence[str] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     design: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Sequence[str | None]] | None = None,
 ) -> Campaign:
     """Writes a campaign whose losses are given, for code that reads campaigns; no model is trained.
 
     losses: (M, D) nats per token at the only evaluation. included: (M, D). n_correct: (M, D) right next tokens, 0 by
     default. n_tokens: (D,), 10 by default. groups: rule -> one label per document. design: settings of the design; one
-    block of M splits by default. The stages of a campaign do not run on it: it has no tokens.
+    block of M splits by default. metadata: column -> one value per document. The stages of a campaign do not run on it: it has no tokens.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -110,6 +111,7 @@ def toy_campaign(
         "doc_id": doc_ids,
         "text": list(texts or [f"text {index}" for index in range(documents)]),
         "n_tokens": pa.array(n_tokens or [10] * documents, pa.int64()),
+        **{name: pa.array(list(values), pa.string()) for name, values in (metadata or {}).items()},
     }
     for path, table in (
         (layout.documents, pa.table(columns)),

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import click
 import typer
 
 from memo.errors import MemoError, UsageError
@@ -222,11 +221,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
-    except (SystemExit, click.exceptions.Exit) as stop:
+    except (SystemExit, typer.Exit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
-    except click.ClickException as error:
-        code = _complain(error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         code = _complain("stopped; the same command goes on", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone; nothing to tell it
@@ -242,6 +239,8 @@ def _explain(error: Exception) -> int:
     """One line for an error that ends the command."""
     if isinstance(error, MemoError):
         return _complain(str(error), error.exit_code)
+    if hasattr(error, "format_message"):  # wrong arguments: typer's own error class has moved between its versions
+        return _complain(error.format_message(), UsageError.exit_code)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return _complain(
             f"the disk is full{_file_of(error)}; free some space, then run the same command: it goes on", 1

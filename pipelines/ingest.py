@@ -25,6 +25,7 @@ from subsets.readers import Document, Rejected, read_source
 
 ROW_GROUP = 16_384
 NO_TOKENS = "no tokens"
+OWN_COLUMNS = ("doc_id", "text", "n_tokens")
 
 
 @dataclass
@@ -43,9 +44,10 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     if workspace.ingested():
         return
     config = workspace.config
+    _check_metadata([*config.corpus, *config.evaluation])
     with reporter.bar("ingest", None, "document") as bar:
         corpus = _read(config.corpus, config.seed, "corpus", bar)
-        evaluation = _read(config.evaluation, config.seed, "evaluation", bar)
+        evaluation = _read(config.evaluation, config.seed, "evaluation", bar, before=len(corpus.kept))
     if not corpus.kept:
         why = ", ".join(f"{count} {reason}" for reason, count in corpus.reasons().items()) or "the sources are empty"
         raise UsageError(
@@ -61,7 +63,13 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     )
 
 
-def _read(sources: Sequence[Source], seed: int, section: str, bar: Bar) -> _Texts:
+def _check_metadata(sources: Sequence[Source]) -> None:
+    for name in (name for source in sources for name in source.metadata):
+        if name in OWN_COLUMNS:
+            raise UsageError(f"metadata: the field {name!r} bears the name of a column of memo; rename it")
+
+
+def _read(sources: Sequence[Source], seed: int, section: str, bar: Bar, before: int = 0) -> _Texts:
     texts = _Texts()
     first_seen: dict[str, str] = {}
     for number, source in enumerate(sources):
@@ -77,8 +85,8 @@ def _read(sources: Sequence[Source], seed: int, section: str, bar: Bar) -> _Text
             first_seen[item.doc_id] = item.location
             texts.kept.append(item)
             if len(texts.kept) % 256 == 0:
-                bar.update(len(texts.kept))
-    bar.update(len(texts.kept))
+                bar.update(before + len(texts.kept))
+    bar.update(before + len(texts.kept))
     return texts
 
 
@@ -151,9 +159,6 @@ def _write_documents(path: Path, documents: Sequence[Document], n_tokens: Any) -
     import pyarrow.parquet as pq
 
     fields = dict.fromkeys(key for document in documents for key in document.metadata)
-    clash = {"doc_id", "text", "n_tokens"} & set(fields)
-    if clash:
-        raise UsageError(f"metadata: the field {sorted(clash)[0]!r} bears the name of a column of memo; rename it")
     columns = {
         "doc_id": pa.array([d.doc_id for d in documents], pa.string()),
         "text": pa.array([d.text for d in documents], pa.large_string()),

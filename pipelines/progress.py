@@ -77,7 +77,8 @@ class _PlainBar:
             self._reporter.line(self._text())
 
     def close(self) -> None:
-        self._reporter.line(self._text())
+        elapsed = time.monotonic() - self._start
+        self._reporter.line(f"{self._description}: {self._done or 0:,.0f} {self._unit}s, {duration(elapsed)}")
 
     def _text(self) -> str:
         done = self._done or 0.0

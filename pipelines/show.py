@@ -57,7 +57,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", pad_edge=False)
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows) and bool(rows)
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+        # Only the last column, which holds text, gives way in a narrow terminal.
+        width = max(len(column), *(len(row[index]) for row in rows)) if index < len(columns) - 1 and rows else None
+        justify: Any = "right" if numeric else "left"
+        table.add_column(column, justify=justify, min_width=width, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a document are not markup
     Console(width=None if sys.stdout.isatty() else 120).print(table)
@@ -85,7 +88,7 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
     texts = campaign.documents().set_index("doc_id")["text"]
     rows = [
         (
-            for_terminal(row["doc_id"], 32),
+            for_terminal(row["doc_id"], 36),
             interval(row),
             number(row["loss_in"]),
             number(row["loss_out"]),

@@ -97,10 +97,9 @@ class Workspace:
         Only work that cannot simply be made anew is protected: corpus, splits and losses. Groups and score tables of
         rules outside the design are remade.
         """
-        for path in self.corpus_files():
-            refuse_changed(path, self.ingest_inputs())
         if read_record(self.layout.documents) is None:
-            return
+            return  # the last file of the corpus: before it there is nothing to protect
+        refuse_changed(self.layout.documents, self.ingest_inputs())
         unit, first = self.config.design.unit, self.layout.block(0)
         if first.exists() and unit != DOCUMENT_RULE:
             refuse_changed(self.layout.groups(unit), self.group_inputs(self.config.rule(unit)))

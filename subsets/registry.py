@@ -21,7 +21,10 @@ from memo.errors import RuleError
 from memo.rules import Rule
 
 ENTRY_POINTS = "memo.rules"
-BUILT_IN = {"exact": "subsets.rules.exact"}
+BUILT_IN = {
+    "exact": "subsets.rules.exact",
+    "near_duplicate": "subsets.rules.near_duplicate",
+}
 
 
 def known_rules() -> dict[str, str]:

@@ -84,6 +84,8 @@ def test_a_record_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_temporaries_of_killed_writers_are_removed(tmp_path: Path) -> None:
     path = publish(tmp_path / "losses" / "a.txt")
     (tmp_path / "losses" / "b.txt.tmp-0123").write_text("half")
+    (tmp_path / "weights" / "split-00000.tmp-12").mkdir(parents=True)
+    (tmp_path / "weights" / "split-00000.tmp-12" / "half.safetensors").write_text("half")
     remove_temporaries(tmp_path)
     assert is_done(path, INPUTS)
     assert not list(tmp_path.rglob("*.tmp-*"))

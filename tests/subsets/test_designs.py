@@ -1,5 +1,8 @@
 """Every design: exact balance, prefixes that stay, groups that stay together, order that does not matter."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from memo.config import Design
 from memo.errors import DamagedError, UsageError
 from memo.groups import Groups
 from memo.seeding import unit_keys
-from memo.splits import Block
+from memo.splits import Block, block_bytes, read_block
 from subsets.checks import check_block, check_enough_documents
 from subsets.designs import draw_block, unit_identifiers
 
@@ -98,6 +101,19 @@ def test_every_choice_of_a_balanced_block_is_equally_likely() -> None:
     assert len(counts) == 6
     chi_square = ((counts - units / 6) ** 2 / (units / 6)).sum()
     assert chi_square < 20.5  # 99.9 % quantile of chi-square with 5 degrees of freedom
+
+
+@settings(deadline=None, max_examples=30)
+@given(corpora())
+def test_a_block_reads_back_as_it_was_drawn(corpus: tuple[list[str], np.ndarray]) -> None:
+    doc_ids, unit_of = corpus
+    drawn = draw(design(), doc_ids, unit_of)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "block.safetensors"
+        path.write_bytes(block_bytes(drawn))
+        read = read_block(path)
+    for name in ("asked", "treated", "included"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(drawn, name))
 
 
 def test_checks_name_what_is_wrong() -> None:

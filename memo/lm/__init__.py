@@ -1,0 +1,7 @@
+"""The language-model engine: the only part of memo that imports torch.
+
+tokens      text to token ids            batches    documents to windows to padded batches
+model       configuration and weights    readout    logits and loss in chunks
+device      where and how exactly        train      one model on one split
+evaluate    every document's loss        checkpoint weights that others can open
+"""

@@ -1,0 +1,92 @@
+"""Every token is a target once, every window stands in an epoch once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memo.lm.batches import IGNORED, collate, counted, epoch_order, padding_share, windows
+
+BOS = 0
+
+
+def offsets_of(lengths: list[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 12), st.integers(1, 7), st.integers(0, 99))
+@settings(deadline=None)
+def test_every_token_is_a_target_once_and_every_window_opens_with_bos(
+    lengths: list[int], context_tokens: int, batch_size: int, seed: int
+) -> None:
+    offsets = offsets_of(lengths)
+    tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)  # each token is its own name
+    table = windows(offsets, context_tokens)
+    seen: list[int] = []
+    for indices in epoch_order(table.length, batch_size, np.random.default_rng(seed)):
+        assert 0 < len(indices) <= batch_size
+        inputs, targets = collate(tokens, table, indices, BOS)
+        assert inputs.shape == targets.shape == (len(indices), table.length[indices].max())
+        assert inputs.shape[1] <= context_tokens
+        for row, wanted in zip(inputs.numpy(), targets.numpy(), strict=True):
+            inside = wanted[wanted != IGNORED]
+            assert row[0] == BOS
+            assert np.array_equal(row[1 : len(inside)], inside[:-1])
+            assert (wanted[len(inside) :] == IGNORED).all()  # padding is on the right
+            seen += inside.tolist()
+    assert sorted(seen) == tokens.tolist()
+
+
+def test_windows_by_hand() -> None:
+    table = windows(offsets_of([5, 0, 2]), context_tokens=2)
+    assert table.start.tolist() == [0, 2, 4, 5]
+    assert table.length.tolist() == [2, 2, 1, 2]
+    assert table.document.tolist() == [0, 0, 0, 2]
+
+
+def test_chosen_documents_and_copies() -> None:
+    table = windows(offsets_of([5, 3, 2]), 4, np.array([0, 2, 2]))
+    assert table.start.tolist() == [0, 4, 8, 8]
+    assert table.document.tolist() == [0, 0, 2, 2]
+
+
+def test_an_epoch_has_as_many_steps_as_full_batches_and_one_short_one() -> None:
+    lengths = np.random.default_rng(0).integers(1, 50, 1003)
+    batches = epoch_order(lengths, 16, np.random.default_rng(1))
+    assert sorted(len(batch) for batch in batches) == [11] + [16] * 62
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1003))
+
+
+def test_orders_differ_by_epoch_and_repeat_by_seed() -> None:
+    lengths = np.full(100, 5)
+    first, again, other = (np.concatenate(epoch_order(lengths, 8, np.random.default_rng(seed))) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_sorting_inside_megabatches_leaves_little_padding() -> None:
+    lengths = np.random.default_rng(0).integers(1, 128, 4000)
+    rng = np.random.default_rng(1)
+    assert padding_share(lengths, epoch_order(lengths, 16, rng)) < 0.04
+    assert padding_share(lengths, np.split(rng.permutation(4000), 250)) > 0.3
+
+
+def test_padding_share_by_hand() -> None:
+    assert padding_share(np.array([4, 2, 1]), [np.array([0, 1]), np.array([2])]) == pytest.approx(2 / 9)
+    assert padding_share(np.array([], int), []) == 0
+
+
+def test_short_and_long_documents_stand_in_the_short_batch_alike() -> None:
+    lengths = np.arange(1, 101)
+    rng = np.random.default_rng(0)
+    short = [next(b for b in epoch_order(lengths, 16, rng) if len(b) == 4) for _ in range(400)]
+    assert lengths[np.concatenate(short)].mean() == pytest.approx(50.5, abs=3)
+
+
+def test_counted_places() -> None:
+    tokens = np.arange(1, 9, dtype=np.int32)
+    table = windows(offsets_of([3, 1]), 8)
+    _, targets = collate(tokens, table, np.array([0, 1]), BOS, pad=7)
+    places, wanted = counted(targets)
+    assert places.tolist() == [0, 1, 2, 3]
+    assert wanted.tolist() == [1, 2, 3, 4]
