@@ -9,8 +9,11 @@ Tensors of a block of b splits, U units, N documents, all bit-packed along the l
 A block is drawn once and never again, so a campaign that grows leaves earlier splits as they are.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 Bools = NDArray[np.bool_]
+METADATA_KEY = "memo"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Block:
     included: Bools  # (b, N)
 
 
+def metadata(content: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata of a safetensors file under one key: it writes several in an order that changes from run to run."""
+    return {METADATA_KEY: json.dumps(content, sort_keys=True)}
+
+
 def block_bytes(block: Block) -> bytes:
     """The content of a block file."""
     # safetensors writes memory as it lies, and a selection of columns lies the other way round.
@@ -37,7 +46,7 @@ def block_bytes(block: Block) -> bytes:
         for name in ("asked", "treated", "included")
     }
     sizes = {"splits": len(block.included), "units": block.asked.shape[1], "documents": block.included.shape[1]}
-    return save(packed, metadata={name: str(size) for name, size in sizes.items()})
+    return save(packed, metadata=metadata(sizes))
 
 
 def read_block(path: Path) -> Block:
@@ -49,5 +58,5 @@ def read_block(path: Path) -> Block:
 def read_bits(path: Path, name: str) -> Bools:
     """One tensor of a block file, unpacked: (b, U) or (b, N)."""
     with safe_open(path, framework="numpy") as file:
-        width = int(file.metadata()["documents" if name == "included" else "units"])
+        width = json.loads(file.metadata()[METADATA_KEY])["documents" if name == "included" else "units"]
         return np.unpackbits(file.get_tensor(name), axis=1, count=width).astype(bool)

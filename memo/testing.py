@@ -89,7 +89,8 @@ def toy_campaign(
 
     losses: (M, D) nats per token at the only evaluation. included: (M, D). n_correct: (M, D) right next tokens, 0 by
     default. n_tokens: (D,), 10 by default. groups: rule -> one label per document. design: settings of the design; one
-    block of M splits by default. metadata: column -> one value per document. The stages of a campaign do not run on it: it has no tokens.
+    block of M splits by default. metadata: column -> one value per document. The stages of a campaign do not run on
+    it: it has no tokens.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

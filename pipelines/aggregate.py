@@ -3,15 +3,19 @@
 A task reads its columns of every split's losses and nothing else, so memory is bounded by the block, not by the corpus.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from memo.campaign import Campaign, read_losses
 from memo.errors import MemoError
 from memo.layout import Layout
 from memo.store import is_done, publishing, verified
 from memo.tables import Rows, ScoredRule
 from pipelines.progress import Reporter
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    from memo.campaign import Campaign
 
 BLOCK_VALUES = 4_000_000  # losses a task holds: splits x documents
 
@@ -30,6 +34,8 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     ]
     if not todo:
         return
+    from memo.campaign import Campaign
+
     campaign = Campaign(workspace.layout, workspace.config)
     for block in range(workspace.config.design.blocks):
         verified(workspace.layout.block(block))
@@ -39,7 +45,7 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
             bar.update(done)
 
 
-def _aggregate(workspace: Workspace, campaign: Campaign, name: str) -> None:
+def _aggregate(workspace: Workspace, campaign: "Campaign", name: str) -> None:
     import dask
     import pyarrow.parquet as pq
 
@@ -58,6 +64,8 @@ def _aggregate(workspace: Workspace, campaign: Campaign, name: str) -> None:
 
 def score_block(scored: ScoredRule, layout: Layout, splits: int, start: int, stop: int) -> Rows:
     """Scores of documents start .. stop - 1 at the last evaluation."""
+    from memo.campaign import read_losses
+
     columns = slice(start, stop)
     losses, correct = (
         np.stack([read_losses(layout, split, name, -1, columns) for split in range(splits)])

@@ -21,7 +21,6 @@ from memo.errors import MemoError, UsageError
 if TYPE_CHECKING:
     from memo.lm.device import Device
     from memo.lm.train import Setup, SplitResult
-
     from pipelines.workspace import Workspace
 
 
@@ -61,7 +60,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def train(root: Path, split: int) -> str:
     """Trains one split, unless it is done, and publishes its losses. Returns the path of the losses."""
     from memo.lm.train import train_split
-
     from pipelines.workspace import open_workspace
 
     workspace = open_workspace(root)
@@ -87,10 +85,10 @@ def _stamp(config: Path) -> int:
 @lru_cache(maxsize=1)
 def _prepare(root: Path, corpus: str, stamp: int) -> "tuple[Setup, Device]":
     """What all splits of a campaign share, read once per process and again when the campaign changed."""
-    from memo.lm.train import Setup
     from safetensors.numpy import load_file
 
     from memo.lm import device, tokens
+    from memo.lm.train import Setup
     from memo.store import verified
     from pipelines.workspace import open_workspace
 
@@ -126,10 +124,11 @@ def _documents_of(workspace: "Workspace", split: int) -> Any:
 
 
 def _publish(workspace: "Workspace", split: int, result: "SplitResult", device: "Device") -> None:
-    from memo.lm.checkpoint import save_weights
-    from memo.lm.device import describe
     from safetensors.numpy import save_file
 
+    from memo.lm.checkpoint import save_weights
+    from memo.lm.device import describe
+    from memo.splits import metadata
     from memo.store import publishing
 
     layout, config = workspace.layout, workspace.config
@@ -142,10 +141,10 @@ def _publish(workspace: "Workspace", split: int, result: "SplitResult", device: 
         "padding_share": round(result.padding_share, 4),
         "seconds": round(result.seconds, 3),
     }
-    evaluations = ",".join(str(epoch) for epoch in config.training.evaluations)
+    content = {"split": split, "epochs": config.training.evaluations}
     with publishing(layout.losses(split), workspace.loss_inputs(split), notes) as path:
         tensors = {"loss": result.loss, "n_correct": result.n_correct}
-        save_file(tensors, path, metadata={"split": str(split), "epochs": evaluations})
+        save_file(tensors, path, metadata=metadata(content))
 
 
 def _log(log: IO[str], event: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 All splits exist before the first model is trained, so no model can depend on another's fate.
 """
 
-from memo.campaign import Campaign
 from memo.errors import UsageError
 from memo.seeding import unit_keys
 from memo.splits import block_bytes, read_block
@@ -20,6 +19,8 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     todo = [b for b in range(config.design.blocks) if not is_done(layout.block(b), workspace.block_inputs(b))]
     if not todo:
         return
+    from memo.campaign import Campaign
+
     campaign = Campaign(layout, config)
     try:
         unit_of = campaign.unit_of

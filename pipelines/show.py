@@ -142,7 +142,8 @@ def document(campaign: "Campaign", doc_id: str) -> dict[str, Any]:
         raise UsageError(f"no document has the id {doc_id!r}{hint}")
     position = campaign.doc_ids.index(doc_id)
     row = records(campaign.documents().iloc[[position]])[0]
-    scores = [score for rule in campaign.rules() for score in records(campaign.scores(rule).query("doc_id == @doc_id"))]
+    tables = [campaign.scores(rule) for rule in campaign.rules()]
+    scores = [score for table in tables for score in records(table[table["doc_id"] == doc_id])]
     members = {rule: _members(campaign, rule, doc_id) for rule in campaign.rules()[1:]}
     return {
         "doc_id": doc_id,
