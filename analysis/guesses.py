@@ -36,7 +36,12 @@ class Guess:
 
 def planted_guesses(campaign: Campaign) -> list[Guess]:
     """The guesses that a campaign with planted documents, exact copies and several evaluations can answer."""
-    return [random_above_repeated(campaign), more_copies_more_memorized(campaign), more_epochs_more_memorized(campaign)]
+    return [
+        random_above_repeated(campaign),
+        more_copies_more_memorized(campaign),
+        more_epochs_more_memorized(campaign),
+        low_alone_high_together(campaign),
+    ]
 
 
 def random_above_repeated(campaign: Campaign) -> Guess:
@@ -92,6 +97,28 @@ def more_epochs_more_memorized(campaign: Campaign) -> Guess:
         f"mean score by epoch: {means}; {within:.0%} of documents score below their loss out "
         f"({last['loss_out'].mean():.2f} on average)",
     )  # fmt: skip
+
+
+def low_alone_high_together(campaign: Campaign, rule: str = "near") -> Guess:
+    """Mean over planted families of (score of the family - mean score of its single documents)."""
+    families = _families(campaign, rule)
+    low, middle, high = _mean_interval((families["together"] - families["alone"]).to_numpy())
+    together, alone = (_mean_interval(families[column].to_numpy()) for column in ("together", "alone"))
+    return Guess(
+        "each of many near-duplicates scores low alone and high as a group",
+        middle, low, high, "nats per token, family - single document",
+        f"families {together[1]:.2f} [{together[0]:.2f}, {together[2]:.2f}], their documents one by one "
+        f"{alone[1]:.2f} [{alone[0]:.2f}, {alone[2]:.2f}]",
+    )  # fmt: skip
+
+
+def _families(campaign: Campaign, rule: str) -> pd.DataFrame:
+    """One row per planted family: its mean score under the rule and its documents' mean score one by one."""
+    scores = campaign.documents()[["doc_id", "planted", "planted_group"]]
+    for column, name in (("together", rule), ("alone", "document")):
+        table = campaign.scores(name)[["doc_id", "memorization"]].rename(columns={"memorization": column})
+        scores = scores.merge(table, on="doc_id", validate="one_to_one")
+    return scores[scores["planted"] == "family"].groupby("planted_group")[["together", "alone"]].mean()
 
 
 def _with_truth(campaign: Campaign, rule: str) -> pd.DataFrame:

@@ -25,24 +25,24 @@ def extremes(campaign: Campaign, rule: str, number: int = 5) -> tuple[pd.DataFra
     return ordered.head(number), ordered.tail(number).iloc[::-1]
 
 
-def by_kind(campaign: Campaign, rule: str) -> pd.DataFrame:
-    """Mean score of each kind of planted document and of the others; copies by their number.
+def by_kind(campaign: Campaign) -> pd.DataFrame:
+    """Mean score of each kind of planted document and of the others, under every rule; copies by their number.
 
-    Columns: kind, documents, memorization, loss_in, loss_out.
+    Columns: kind, documents, one for each rule, loss_out (of the last rule).
     """
     documents = campaign.documents()
-    scores = campaign.scores(rule).merge(documents[["doc_id", "planted", "planted_copies"]], on="doc_id")
-    kind = scores["planted"].map(PLANTED_KINDS).fillna("real: standard-library docstrings")
-    copied = scores["planted"] == "copies"
-    kind = kind.where(~copied, scores["planted_copies"].map(_copies, na_action="ignore"))
-    grouped = scores.assign(kind=kind).groupby("kind", sort=False)
-    table = grouped.agg(
-        documents=("doc_id", "size"),
-        memorization=("memorization", "mean"),
-        loss_in=("loss_in", "mean"),
-        loss_out=("loss_out", "mean"),
-    )
-    return table.reset_index()
+    kind = documents["planted"].map(PLANTED_KINDS).fillna("real: standard-library docstrings")
+    copied = documents["planted"] == "copies"
+    kind = kind.where(~copied, documents["planted_copies"].map(_copies, na_action="ignore"))
+    columns = {"kind": kind.to_numpy(), "documents": 1}
+    for rule in campaign.rules():
+        scores = campaign.scores(rule).set_index("doc_id").loc[documents["doc_id"]]
+        columns[rule] = scores["memorization"].to_numpy()
+    columns["loss_out"] = scores["loss_out"].to_numpy()
+    grouped = pd.DataFrame(columns).groupby("kind", sort=False)
+    means = grouped[[*campaign.rules(), "loss_out"]].mean()
+    means.insert(0, "documents", grouped["documents"].sum())
+    return means.reset_index()
 
 
 def _copies(number: str) -> str:

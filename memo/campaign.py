@@ -7,6 +7,7 @@ Reading needs no lock and changes nothing. Tables are pandas DataFrames, matrice
 order everywhere.
 """
 
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from memo.contrasts import contrast
 from memo.errors import MemoError, UsageError
 from memo.groups import Groups, Index
 from memo.layout import Layout
+from memo.siblings import SiblingScore, scores_by_siblings
 from memo.splits import read_bits
 from memo.store import read_record
 from memo.tables import ScoredRule
+from memo.units import Units, build_units
 
 
 def open_campaign(path: str | Path) -> "Campaign":
@@ -65,7 +68,13 @@ class Campaign:
         return [DOCUMENT_RULE, *(spec.name for spec in self.config.rules)]
 
     def groups(self, rule: str) -> pd.DataFrame:
-        """doc_id and group_id of one rule, in document order."""
+        """doc_id and group_id of one rule, in document order.
+
+        On a ladder these are the groups of the rung: the rule's own, joined with those of the rungs below.
+        """
+        if rule in self.config.design.ladder:
+            groups = self._groups(rule)
+            return pd.DataFrame({"doc_id": self.doc_ids, "group_id": [groups.ids[g] for g in groups.group]})
         if rule == DOCUMENT_RULE:
             return pd.DataFrame({"doc_id": self.doc_ids, "group_id": self.doc_ids})
         self.config.rule(rule)
@@ -110,20 +119,25 @@ class Campaign:
         correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), False)
         return scored.table([scored.score(0, losses, correct)]).to_pandas()
 
+    def scores_by_siblings(self, rule: str, evaluation: int = -1) -> pd.DataFrame:
+        """The document score by the number of other documents of its group (of this rule) in the split.
+
+        Columns as in `memo.siblings.SiblingScore`. Needs a design in which documents of these groups flip coins of
+        their own: the rule on a ladder, or the document as the unit.
+        """
+        documents = contrast(*self.decisions(), self.units, self._rule_groups(DOCUMENT_RULE))
+        scores = scores_by_siblings(self.losses(evaluation), self.included(), documents, self._groups(rule))
+        return pd.DataFrame([asdict(score) for score in scores], columns=[f.name for f in fields(SiblingScore)])
+
     def scored_rule(self, rule: str) -> ScoredRule:
         """All but the losses that the score table of this rule needs."""
-        if rule == DOCUMENT_RULE:
-            groups = Groups.of_documents(self.doc_ids)
-        else:
-            frame = self.groups(rule)
-            groups = Groups.of_labels(self.doc_ids, frame["doc_id"].tolist(), frame["group_id"].tolist())
-        design = self.config.design
+        groups, design = self._groups(rule), self.config.design
         return ScoredRule(
             name=rule,
             doc_ids=self.doc_ids,
             n_tokens=self.n_tokens,
             groups=groups,
-            contrast=contrast(self.included(), self.unit_of, groups),
+            contrast=contrast(*self.decisions(), self.units, groups),
             blocks=np.arange(design.splits) // design.block_size if design.base == "balanced" else None,
             include=design.include,
         )
@@ -144,13 +158,23 @@ class Campaign:
         return pq.read_table(self.layout.documents, columns=["n_tokens"])["n_tokens"].to_numpy()
 
     @cached_property
-    def unit_of(self) -> Index:
-        """Number of the unit that each document's coin belongs to: (documents,)."""
-        unit = self.config.design.unit
-        if unit == DOCUMENT_RULE:
-            return np.arange(len(self.doc_ids))
-        frame = self.groups(unit)
-        return Groups.of_labels(self.doc_ids, frame["doc_id"].tolist(), frame["group_id"].tolist()).units()
+    def units(self) -> Units:
+        """What flips coins in this design."""
+        return build_units(self.doc_ids, {name: self._rule_groups(name) for name in self.config.design.levels})
+
+    def _groups(self, rule: str) -> Groups:
+        """The groups that a rule's scores are about."""
+        if rule in self.config.design.ladder:
+            return self.units.groups(self.config.design.levels.index(rule), self.doc_ids, self._rule_groups(rule))
+        return self._rule_groups(rule)
+
+    def _rule_groups(self, rule: str) -> Groups:
+        """A rule's own groups, as it gave them."""
+        if rule == DOCUMENT_RULE:
+            return Groups.of_documents(self.doc_ids)
+        self.config.rule(rule)
+        table = self._frame(self.layout.groups(rule), "group")
+        return Groups.of_labels(self.doc_ids, table["doc_id"].tolist(), table["group_id"].tolist())
 
     def _bits(self, name: str) -> NDArray[np.bool_]:
         paths = [self.layout.block(block) for block in range(self.config.design.blocks)]

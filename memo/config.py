@@ -21,8 +21,10 @@ from memo.errors import UsageError
 from memo.model_keys import check_model_keys
 
 DOCUMENT_RULE = "document"
+LABELS_RULE = "labels"  # the built-in rule whose groups are in a file of the user's
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 DEFAULT_BLOCK = 16
+LADDER_BLOCK = 12  # at least: whole counts for three rungs at include 0.5
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Natural = Annotated[int, Field(strict=True, ge=0)]
@@ -115,7 +117,7 @@ class RuleSpec(BaseModel):
 class Design(Section):
     """Which documents each model trains on."""
 
-    splits: Count = Field(64, description="models to train; whole blocks")
+    splits: Count = Field(64, description="models to train; whole blocks. 72 where there is a ladder")
     block: Literal["auto"] | Count = Field(
         "auto", description="splits per block, inside which every unit is balanced exactly; auto: 16, or fewer"
     )
@@ -123,39 +125,81 @@ class Design(Section):
         "balanced", description="balanced: in exactly include x block splits of a block; bernoulli: a coin per split"
     )
     unit: str = Field(DOCUMENT_RULE, description="rule whose groups flip one coin together; document: each its own")
+    ladder: tuple[str, ...] = Field(
+        (), description="nested rules, finest first, whose groups and documents all flip coins of their own"
+    )
     include: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
         0.5, description="probability that a unit is in a split"
     )
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """Rules whose groups flip coins, the finest first."""
+        return (DOCUMENT_RULE, *self.ladder) if self.ladder else (self.unit,)
+
+    @property
+    def step(self) -> int:
+        """Blocks must be multiples of this, so that every count in a balanced block is whole.
+
+        A unit with r units below and including it is taken in p / r and left in (1 - p) / r of the splits.
+        """
+        if self.base == "bernoulli":
+            return 1
+        include = Fraction(self.include).limit_denominator(1000)
+        rungs = range(1, len(self.levels) + 1)
+        return math.lcm(*(share.denominator for r in rungs for share in (include / r, (1 - include) / r)))
+
+    @property
     def block_size(self) -> int:
-        """Splits per block. `auto` takes 16, or what divides a smaller campaign."""
+        """Splits per block. `auto` takes 16 (with a ladder at least 12), or what divides a smaller campaign."""
         if self.block != "auto":
             return self.block
-        if self.splits % DEFAULT_BLOCK == 0:
+        if self.ladder:
+            return math.ceil(LADDER_BLOCK / self.step) * self.step
+        if self.splits % DEFAULT_BLOCK == 0 and DEFAULT_BLOCK % self.step == 0:
             return DEFAULT_BLOCK
-        step = Fraction(self.include).limit_denominator(1000).denominator if self.base == "balanced" else 1
-        sizes = [b for b in range(1, DEFAULT_BLOCK + 1) if self.splits % b == 0 and b % step == 0]
+        sizes = [b for b in range(1, DEFAULT_BLOCK + 1) if self.splits % b == 0 and b % self.step == 0]
         return max(sizes, default=DEFAULT_BLOCK)
 
     @property
     def blocks(self) -> int:
         return self.splits // self.block_size
 
+    @model_validator(mode="before")
+    @classmethod
+    def _more_splits_for_a_ladder(cls, data: Any) -> Any:
+        # 64 splits are not whole blocks of a ladder.
+        return {"splits": 72, **data} if isinstance(data, Mapping) and data.get("ladder") else data
+
+    @model_validator(mode="after")
+    def _one_kind_of_units(self) -> "Design":
+        if self.ladder and self.unit != DOCUMENT_RULE:
+            raise ValueError(f"expected either unit or ladder, found unit {self.unit!r} and a ladder; leave out unit")
+        if self.ladder and self.base != "balanced":
+            raise ValueError("ladder: only the balanced base has rungs; leave out base")
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"ladder: expected every rule once and never `document`, found {', '.join(self.ladder)}")
+        return self
+
     @model_validator(mode="after")
     def _whole_blocks(self) -> "Design":
         size = self.block_size
-        if self.splits % size:
-            below, above = self.splits // size * size, math.ceil(self.splits / size) * size
-            near = f"{below} or {above}" if below else str(above)
-            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {near}")
-        if self.base == "balanced" and abs(self.include * size - round(self.include * size)) > 1e-9:
+        if size % self.step and self.ladder:
+            raise ValueError(
+                f"block: a ladder of {len(self.levels)} rungs, the document included, with include {self.include} is "
+                f"balanced in blocks of {self.step} splits and their multiples, found {size}"
+            )
+        if size % self.step:
             raise ValueError(
                 f"include: a balanced block of {size} splits needs include x block to be a whole number, "
                 f"found {self.include} x {size} = {self.include * size:g}; change include or block"
             )
         if self.base == "balanced" and not 0 < round(self.include * size) < size:
             raise ValueError(f"block: a balanced block needs at least one split on each side, found {size} splits")
+        if self.splits % size:
+            below, above = self.splits // size * size, math.ceil(self.splits / size) * size
+            near = f"{below} or {above}" if below else str(above)
+            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {near}")
         return self
 
 
@@ -255,8 +299,10 @@ class CampaignConfig(Section):
     @model_validator(mode="after")
     def _unit_exists(self) -> "CampaignConfig":
         known = [DOCUMENT_RULE, *(spec.name for spec in self.rules)]
-        if self.design.unit not in known:
-            raise ValueError(f"design.unit: no rule is named {self.design.unit!r}; known: {', '.join(known)}")
+        for key, names in (("unit", [self.design.unit]), ("ladder", self.design.ladder)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"design.{key}: no rule is named {name!r}; known: {', '.join(known)}")
         return self
 
     def rule(self, name: str) -> RuleSpec:
@@ -411,6 +457,8 @@ def _absolute_rule(rule: Any, folder: Path) -> Any:
         file, _, name = rule["rule"].rpartition(":")
         rule = {**rule, "rule": f"{_absolute_path(file, folder)}:{name}"}
         rule.setdefault("name", name)
+    if isinstance(rule, dict) and rule.get("rule") == LABELS_RULE and isinstance(rule.get("path"), str):
+        rule = {**rule, "path": _absolute_path(rule["path"], folder)}
     return rule
 
 

@@ -55,10 +55,10 @@ class Groups:
         weights = np.asarray(values, dtype=np.float64)[self.document]
         return np.bincount(self.group, weights=weights, minlength=len(self.ids)).astype(np.float64)
 
-    def units(self) -> Index:
-        """(N,) number of the unit of every document: its group, or a unit of its own where it has none.
+    def labels(self) -> Index:
+        """(N,) number of the group of every document; one without a group is numbered as a group of its own.
 
-        Units are numbered by their first document. Only for partitions.
+        Only for partitions.
         """
         if not self.is_partition:
             raise ValueError("groups that overlap cannot be units of a design")
@@ -66,7 +66,4 @@ class Groups:
         label[self.document] = self.group
         alone = label < 0
         label[alone] = len(self.ids) + np.arange(int(alone.sum()))
-        _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), dtype=np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        return rank[inverse]
+        return label

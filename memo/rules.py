@@ -9,6 +9,8 @@ A rule takes the documents, a DataFrame with the columns doc_id, text, n_tokens 
 - a Series of group labels, one per document in the same order; a missing label means "in no group"; or
 - a DataFrame with the columns doc_id and group_id, where a document may stand in several groups.
 
+A rule may say how it came to its groups in `attrs["notes"]` of what it returns, as plain data; the campaign keeps it.
+
 Keyword parameters of the function are set in the campaign file. What a rule returns is checked here, once for all.
 """
 
@@ -24,6 +26,7 @@ from memo.errors import RuleError
 if TYPE_CHECKING:
     import pandas as pd
 
+NOTES = "notes"
 RuleFunction = Callable[..., "pd.Series | pd.DataFrame"]
 
 
@@ -95,7 +98,9 @@ def apply(found: Rule, documents: "pd.DataFrame", parameters: Mapping[str, Any] 
     frame["group_id"] = _text_labels(found.name, frame["group_id"])
     frame = frame.drop_duplicates().assign(position=lambda f: f["doc_id"].map(order))
     frame = frame.sort_values(["position", "group_id"], kind="stable")
-    return frame[["doc_id", "group_id"]].reset_index(drop=True)
+    frame = frame[["doc_id", "group_id"]].reset_index(drop=True)
+    frame.attrs = {NOTES: returned.attrs[NOTES]} if NOTES in returned.attrs else {}
+    return frame
 
 
 def _from_series(name: str, labels: "pd.Series", documents: "pd.DataFrame") -> "pd.DataFrame":

@@ -123,7 +123,7 @@ def toy_campaign(
     ):
         with publishing(path, {}) as temporary:
             pq.write_table(table, temporary)
-    _write_blocks(layout, config.design.block_size, included)
+    _write_blocks(Campaign(layout, config), included)
     correct = np.zeros_like(losses) if n_correct is None else n_correct
     for split in range(splits):
         with publishing(layout.losses(split), {}) as temporary:
@@ -132,8 +132,14 @@ def toy_campaign(
     return open_campaign(root)
 
 
-def _write_blocks(layout: Layout, size: int, included: NDArray[np.bool_]) -> None:
-    for block, start in enumerate(range(0, len(included), size)):
-        rows = included[start : start + size]
-        with publishing(layout.block(block), {}) as temporary:
-            temporary.write_bytes(block_bytes(Block(asked=np.ones_like(rows), treated=rows, included=rows)))
+def _write_blocks(campaign: Campaign, included: NDArray[np.bool_]) -> None:
+    design, units = campaign.config.design, campaign.units
+    if len(units.chain) != 1:
+        raise ValueError("a toy campaign has one level of coins; draw the blocks of a ladder with its design")
+    _, first = np.unique(units.chain[0], return_index=True)
+    for block in range(design.blocks):
+        rows = included[block * design.block_size : (block + 1) * design.block_size]
+        treated = rows[:, first]
+        with publishing(campaign.layout.block(block), {}) as temporary:
+            drawn = Block(asked=np.ones_like(treated), treated=treated, included=rows)
+            temporary.write_bytes(block_bytes(drawn))

@@ -50,7 +50,7 @@ def demo(
     from analysis.guesses import planted_guesses
     from analysis.summary import by_kind, extremes
 
-    print_demo(campaign, *extremes(campaign, RULE), by_kind(campaign, RULE), planted_guesses(campaign))
+    print_demo(campaign, *extremes(campaign, RULE), by_kind(campaign), planted_guesses(campaign))
 
 
 @app.command()
@@ -151,6 +151,9 @@ def scores(
     directory: DirArgument,
     rule: Annotated[str, typer.Option("--rule", help="What was kept or left out together.")] = "document",
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only this many, the most memorized.")] = None,
+    siblings: Annotated[
+        bool, typer.Option("--siblings", help="The document score by the number of its siblings in the split.")
+    ] = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
 ) -> None:
@@ -164,6 +167,9 @@ def scores(
     if as_json and as_csv:
         raise UsageError("expected --json or --csv, found both")
     campaign = open_campaign(directory)
+    if siblings:
+        show.print_siblings(campaign.scores_by_siblings(rule), rule, as_json, as_csv)
+        return
     frame = campaign.scores(rule)
     total = len(frame)
     frame = frame.sort_values("memorization", ascending=False, kind="stable", na_position="last")

@@ -19,7 +19,13 @@ from memo.errors import MemoError, UsageError
 if TYPE_CHECKING:
     from distributed import Client
 
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+CHILD_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+    # glibc gives large tensors back to the system at every step and fetches them zeroed again. Told to keep them, a
+    # Llama of width 64 on 2 cores spent 2 s in the system instead of 23, and 4.4 s a split instead of 7.4.
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
+}
 
 
 def worker_count(cluster: Cluster, tasks: int) -> int:
@@ -60,7 +66,7 @@ class Child:
     """A training process of this worker."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**os.environ, **CHILD_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         # -P: a folder named `pipelines` where the user stands must not be taken for this package.
         self._process = subprocess.Popen(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from analysis.guesses import Guess
     from memo.campaign import Campaign
 
-RULE = "exact"
+RULE = "document"
 
 
 def run_demo(directory: Path, quiet: bool) -> "Campaign":
@@ -48,12 +48,16 @@ def print_demo(
     for title, frame in (("Most memorized real documents", most), ("Least memorized", least)):
         rows = [(interval(r), number(r["loss_out"]), for_terminal(r["text"], 70)) for r in records(frame)]
         print_table(title, ("score [95 %]", "loss out", "text"), rows)
+    rules = campaign.rules()
     planted = [
-        (r["kind"], str(r["documents"]), number(r["memorization"]), number(r["loss_in"]), number(r["loss_out"]))
+        (r["kind"], str(r["documents"]), *(number(r[rule]) for rule in rules), number(r["loss_out"]))
         for r in records(kinds)
     ]
-    print_table("What was planted, and what was measured (mean over documents, copies as a group)",
-                ("kind", "documents", "score", "loss in", "loss out"), planted)  # fmt: skip
+    print_table(
+        "What was planted, and what was measured: mean score one by one, with exact copies, with near-duplicates",
+        ("kind", "documents", *rules, "loss out"),
+        planted,
+    )
     print("Guesses")
     for guess in guesses:
         print(f"  {guess.verdict.upper()}: {guess.claim}")

@@ -1,6 +1,7 @@
 """Second stage: runs every duplication rule over the documents and keeps its groups."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from memo.config import RuleSpec
 from memo.store import is_done, publishing
@@ -32,22 +33,40 @@ def _write(workspace: Workspace, spec: RuleSpec, documents: "pd.DataFrame", repo
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from memo.rules import apply
+    from memo.rules import NOTES, apply
     from subsets.registry import resolve
 
     frame = apply(resolve(spec), documents, spec.parameters)
     sizes = frame["group_id"].value_counts()
     several = sizes[sizes > 1]
-    notes = {
+    notes: dict[str, Any] = {
         "groups": len(sizes),
         "groups_of_two_or_more": len(several),
         "documents_in_them": int(frame["group_id"].isin(several.index).sum()),
         "largest": int(sizes.max()) if len(sizes) else 0,
     }
-    with publishing(workspace.layout.groups(spec.name), workspace.group_inputs(spec), notes) as path:
+    said = frame.attrs.get(NOTES, {})
+    with publishing(workspace.layout.groups(spec.name), workspace.group_inputs(spec), {**notes, "rule": said}) as path:
         columns = {name: pa.array(frame[name].tolist(), pa.string()) for name in ("doc_id", "group_id")}
         pq.write_table(pa.table(columns), path, compression="zstd")
     reporter.line(
         f"group: {spec.name}: {notes['groups']:,} groups, {notes['groups_of_two_or_more']:,} of two documents or more "
         f"(largest {notes['largest']:,})"
     )
+    _warn(spec.name, said, reporter)
+
+
+def _warn(name: str, said: Mapping[str, Any], reporter: Reporter) -> None:
+    """Groups that a reader should look at before believing their scores. They are never split."""
+    if said.get("chains"):
+        reporter.line(
+            f"group: {name}: {said['chains']:,} groups are chains: A is like B and B like C, but A is not like C"
+        )
+    for giant in said.get("giants", []):
+        reporter.line(
+            f"group: {name}: a giant: {giant['documents']:,} documents are one group, {giant['share']:.0%} of the corpus"
+        )
+    if said.get("unlabelled"):
+        reporter.line(f"group: {name}: {said['unlabelled']:,} documents have no label")
+    if said.get("unknown_ids"):
+        reporter.line(f"group: {name}: {said['unknown_ids']:,} labels are for ids that are not in the corpus")

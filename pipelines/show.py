@@ -79,6 +79,11 @@ def interval(row: dict[str, Any]) -> str:
     return f"{row['memorization']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
 
 
+def sides(inside: int, outside: int) -> str:
+    """How many splits or losses are on either side: `24/24`."""
+    return f"{inside}/{outside}"
+
+
 def number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
@@ -92,13 +97,34 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
             interval(row),
             number(row["loss_in"]),
             number(row["loss_out"]),
-            f"{row['n_in']}/{row['n_out']}",
+            sides(row["n_in"], row["n_out"]),
             str(row["group_size"]),
             for_terminal(texts[row["doc_id"]], TEXT_WIDTH),
         )
         for row in records(frame)
     ]
     print_table(title, ("document", "memorization [95 %]", "loss in", "out", "n", "group", "text"), rows)
+
+
+def print_siblings(frame: "pd.DataFrame", rule: str, as_json: bool, as_csv: bool) -> None:
+    """The document score by the number of other members of its group in the split."""
+    if as_json:
+        print_json(records(frame))
+    elif as_csv:
+        print_csv(frame)
+    else:
+        rows = [
+            (
+                str(r["siblings"]),
+                interval(r),
+                str(r["documents"]),
+                str(r["groups"]),
+                f"{r['losses_in']}/{r['losses_out']}",
+            )
+            for r in records(frame)
+        ]
+        columns = ("siblings in the split", "memorization [95 %]", "documents", "groups", "losses in/out")
+        print_table(f"One document of a group of rule {rule}, nats per token, out - in", columns, rows)
 
 
 def print_document(campaign: "Campaign", doc_id: str) -> None:
@@ -115,7 +141,7 @@ def print_document(campaign: "Campaign", doc_id: str) -> None:
             interval(row),
             number(row["loss_in"]),
             number(row["loss_out"]),
-            f"{row['n_in']}/{row['n_out']}",
+            sides(row["n_in"], row["n_out"]),
             f"{row['group_size']} {for_terminal(row['group_id'], 24)}",
             row["reason"] or "",
         )

@@ -55,8 +55,14 @@ class Workspace:
         design = self.config.design
         return {
             "documents": _sha(self.layout.documents),
-            "design": {"base": design.base, "unit": design.unit, "include": design.include, "block": design.block_size},
-            "units": None if design.unit == DOCUMENT_RULE else _sha(self.layout.groups(design.unit)),
+            "design": {
+                "base": design.base,
+                "unit": design.unit,
+                "ladder": list(design.ladder),
+                "include": design.include,
+                "block": design.block_size,
+            },
+            "units": {name: _sha(self.layout.groups(name)) for name in self._design_rules()},
             "seed": self.config.seed,
             "number": block,
         }
@@ -100,14 +106,18 @@ class Workspace:
         if read_record(self.layout.documents) is None:
             return  # the last file of the corpus: before it there is nothing to protect
         refuse_changed(self.layout.documents, self.ingest_inputs())
-        unit, first = self.config.design.unit, self.layout.block(0)
-        if first.exists() and unit != DOCUMENT_RULE:
-            refuse_changed(self.layout.groups(unit), self.group_inputs(self.config.rule(unit)))
-        if unit == DOCUMENT_RULE or read_record(self.layout.groups(unit)) is not None:
-            refuse_changed(first, self.block_inputs(0))
+        if read_record(self.layout.block(0)) is not None:
+            for name in self._design_rules():
+                refuse_changed(self.layout.groups(name), self.group_inputs(self.config.rule(name)))
+            if all(read_record(self.layout.groups(name)) is not None for name in self._design_rules()):
+                refuse_changed(self.layout.block(0), self.block_inputs(0))
         for split in self._recorded_losses():
             refuse_changed(self.layout.losses(split), self.loss_inputs(split))
             break  # all splits share these settings; each is compared again before it is skipped
+
+    def _design_rules(self) -> list[str]:
+        """Rules whose groups flip coins: the splits depend on them."""
+        return [name for name in self.config.design.levels if name != DOCUMENT_RULE]
 
     def _recorded_losses(self) -> Iterator[int]:
         return (s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None)

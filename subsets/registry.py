@@ -16,13 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from memo.config import RuleSpec
+from memo.config import LABELS_RULE, RuleSpec
 from memo.errors import RuleError
 from memo.rules import Rule
 
 ENTRY_POINTS = "memo.rules"
 BUILT_IN = {
     "exact": "subsets.rules.exact",
+    "labels": "subsets.rules.labels",
     "near_duplicate": "subsets.rules.near_duplicate",
 }
 
@@ -64,10 +65,20 @@ def resolve(spec: RuleSpec) -> Rule:
 
 
 def source_of(spec: RuleSpec) -> str:
-    """What identifies the code of a rule: the checksum of its file, or nothing for an installed one."""
+    """What identifies a rule besides its parameters: the checksum of its code, or of its table; else nothing."""
+    if spec.rule == LABELS_RULE and isinstance(spec.parameters.get("path"), str):
+        return _checksum_of_table(spec.parameters["path"])
     if ".py:" not in spec.rule:
         return "installed"
     return hashlib.sha256(_rule_file(spec.rule).read_bytes()).hexdigest()
+
+
+def _checksum_of_table(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RuleError(f"rule {LABELS_RULE!r}: path: expected a file, found {path}: {error.strerror}") from error
 
 
 def _rule_file(reference: str) -> Path:

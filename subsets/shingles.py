@@ -141,7 +141,7 @@ def _words(texts: list[str], powers: _Powers) -> tuple[NDArray[np.uint64], NDArr
     A word's polynomial, the sum over its bytes of code(byte k) m^k, is read off one running sum over all texts: the
     difference between the word's ends, divided by m^start.
     """
-    joined = np.frombuffer(("\n".join(texts) + "\n").encode("utf-8", "surrogatepass"), dtype=np.uint8)  # (Y,)
+    joined = np.frombuffer(("\n".join(texts) + "\n").encode(), dtype=np.uint8)  # (Y,)
     powers.reach(len(joined))
     sums = np.zeros(len(joined) + 1, dtype=np.uint64)  # of the bytes before each
     np.cumsum(_BYTE_CODES[joined] * powers.up[: len(joined)], out=sums[1:])
@@ -153,7 +153,7 @@ def _words(texts: list[str], powers: _Powers) -> tuple[NDArray[np.uint64], NDArr
 
 def _characters(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """(U,) the hash of every character, and (T,) the length of each text."""
-    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
+    joined = "".join(texts).encode("utf-32-le")
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     return mixed(np.frombuffer(joined, dtype="<u4").astype(np.uint64)), lengths
 

@@ -42,6 +42,13 @@ def test_a_full_file_reads_and_its_resolved_form_reads_back_equal(tmp_path: Path
     assert load(saved) == config
 
 
+def test_the_table_of_the_rule_labels_is_relative_to_the_campaign_file(tmp_path: Path) -> None:
+    rules = "corpus: {path: a.jsonl}\nrules: [{name: l, rule: labels, path: t.csv}, {name: x, rule: y, path: t.csv}]"
+    config = load(write(tmp_path, rules))
+    assert config.rule("l").parameters == {"path": str(tmp_path / "t.csv")}
+    assert config.rule("x").parameters == {"path": "t.csv"}
+
+
 def test_everything_but_the_corpus_has_a_default() -> None:
     config = build({"corpus": {"path": "a.jsonl"}})
     assert config.design.splits == 64 and config.design.block_size == 16 and config.design.blocks == 4
