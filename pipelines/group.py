@@ -64,7 +64,7 @@ def _warn(name: str, said: Mapping[str, Any], reporter: Reporter) -> None:
         )
     for giant in said.get("giants", []):
         reporter.line(
-            f"group: {name}: a giant: {giant['documents']:,} documents are one group, {giant['share']:.0%} of the corpus"
+            f"group: {name}: a giant: {giant['documents']:,} documents in one group, {giant['share']:.0%} of all"
         )
     if said.get("unlabelled"):
         reporter.line(f"group: {name}: {said['unlabelled']:,} documents have no label")
