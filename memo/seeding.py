@@ -4,7 +4,7 @@ A stream is a name: a tuple such as `("order", split, epoch)`. Equal names give 
 names never share a stream, because the name is hashed and not added to a seed.
 
     generator("order", split, epoch, seed=0)        a numpy Generator
-    uniforms(unit_keys(ids), block_key, count)      one row of numbers per unit, whatever the order of the units
+    uniforms(streams(unit_keys(ids), "design", block, seed=0), draw)     a number per unit, whatever their order
 
 `uniforms` is counter based: millions of units each have their own stream without one Generator object per unit.
 
@@ -52,13 +52,16 @@ def _mix(state: np.ndarray) -> np.ndarray:
     return state
 
 
-def uniforms(units: np.ndarray, *name: str | int, seed: int, draw: int) -> np.ndarray:
-    """The draw-th number in [0, 1) of every unit's stream of this name: (U,) float64.
+def streams(units: np.ndarray, *name: str | int, seed: int) -> np.ndarray:
+    """Where every unit's stream of this name begins: (U,) uint64, for `uniforms`."""
+    return _mix(units ^ np.uint64(key(*name, seed=seed)))
+
+
+def uniforms(starts: np.ndarray, draw: int) -> np.ndarray:
+    """The draw-th number in [0, 1) of every stream: (U,) float64.
 
     A SplitMix64 generator per unit, whose start is the unit's key mixed with the stream's name.
     """
-    stream = np.uint64(key(*name, seed=seed))
     with np.errstate(over="ignore"):
-        state = _mix(units ^ stream)  # (U,)
-        state += _GOLDEN * np.uint64(draw + 1)
-        return (_mix(state) >> np.uint64(11)) * 2.0**-53
+        state = starts + _GOLDEN * np.uint64(draw + 1)
+    return (_mix(state) >> np.uint64(11)) * 2.0**-53

@@ -32,9 +32,12 @@ class Units:
 
     chain: NDArray[np.int64]  # (L, N)
     names: tuple[str, ...]  # (L,) the rule of each level
+    joined: tuple[int, ...] = ()  # (L,) groups of each rule that became larger, because the level below was not nested
 
     @classmethod
-    def of_levels(cls, levels: Sequence[NDArray[np.int64]], names: Sequence[str]) -> "Units":
+    def of_levels(
+        cls, levels: Sequence[NDArray[np.int64]], names: Sequence[str], joined: Sequence[int] = ()
+    ) -> "Units":
         """From a partition for each level, as labels (N,); each must refine the next."""
         chain = np.empty((len(levels), len(levels[0])), dtype=np.int64)
         units = 0
@@ -50,7 +53,7 @@ class Units:
             chain[level] = chain[level - 1]
             chain[level, ~same] = units + number
             units += len(grown)
-        return cls(chain, tuple(names))
+        return cls(chain, tuple(names), tuple(joined))
 
     @cached_property
     def count(self) -> int:
@@ -93,7 +96,11 @@ class Units:
     def included(self, asked: Bools, treated: Bools) -> Bools:
         """(b, N) the documents that each split takes in, from the decisions (b, U) of its coins."""
         taken = asked & treated
-        return np.logical_or.reduce([taken[:, level] for level in self.chain])
+        included = np.zeros((len(asked), self.chain.shape[1]), dtype=bool)
+        for split, row in enumerate(taken):
+            for level in self.chain:
+                included[split] |= row[level]
+        return included
 
     def groups(self, level: int, doc_ids: Sequence[str], labels: Groups | None = None) -> Groups:
         """The partition of a level. A unit that is a group of `labels` bears its label, another one's begins with
@@ -115,9 +122,12 @@ class Units:
 def build_units(doc_ids: Sequence[str], rules: Mapping[str, Groups]) -> Units:
     """Units of a design whose levels are these rules, the finest first; each is joined with the one below."""
     levels: list[Index] = []
+    joined: list[int] = []
     for groups in rules.values():
-        levels.append(join(levels[-1], groups)[0] if levels else groups.labels())
-    return Units.of_levels(levels, list(rules))
+        labels, grown = join(levels[-1], groups) if levels else (groups.labels(), 0)
+        levels.append(labels)
+        joined.append(grown)
+    return Units.of_levels(levels, list(rules), joined)
 
 
 def join(finer: NDArray[np.int64], groups: Groups) -> tuple[NDArray[np.int64], int]:

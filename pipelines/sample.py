@@ -31,6 +31,11 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     resolved = resolutions(config.design, units)
     check_enough_documents(units)
     check_cells(resolved, config.design)
+    for name, grown in zip(units.names, units.joined, strict=True):
+        if grown:
+            reporter.line(
+                f"sample: {name}: {grown:,} of its groups cut a group of the rung below; they are joined with it"
+            )
     for resolution in resolved:
         reporter.line(_describe(resolution))
     keys = keys_of_units(campaign.doc_ids, units)

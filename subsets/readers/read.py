@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from memo.config import Source
-from memo.seeding import uniforms, unit_keys
+from memo.seeding import streams, uniforms, unit_keys
 from subsets.readers.files import expand
 from subsets.readers.formats import READERS, format_of
 from subsets.readers.hub import hub_records
@@ -86,7 +86,7 @@ def _sampled(items: Items, size: int, seed: int) -> Items:
     if len(ids) <= size:
         yield from read
         return
-    order = np.argsort(uniforms(unit_keys(ids), "corpus sample", seed=seed, draw=0), kind="stable")
+    order = np.argsort(uniforms(streams(unit_keys(ids), "corpus sample", seed=seed), draw=0), kind="stable")
     chosen = np.zeros(len(ids), dtype=bool)
     chosen[order[:size]] = True
     keep = iter(chosen.tolist())

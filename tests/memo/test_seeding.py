@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memo.seeding import generator, key, uniforms, unit_keys
+from memo.seeding import generator, key, streams, uniforms, unit_keys
 
 
 def test_streams_depend_on_seed_and_name_alone() -> None:
@@ -26,15 +26,15 @@ def test_joined_names_are_not_equal_names() -> None:
 
 def test_a_unit_has_its_own_stream_whatever_stands_beside_it() -> None:
     ids = [f"d{i}" for i in range(100)]
-    together = uniforms(unit_keys(ids), "design", 0, seed=0, draw=5)
-    alone = uniforms(unit_keys(["d42"]), "design", 0, seed=0, draw=5)
+    together = uniforms(streams(unit_keys(ids), "design", 0, seed=0), draw=5)
+    alone = uniforms(streams(unit_keys(["d42"]), "design", 0, seed=0), draw=5)
     assert together[42] == alone[0]
 
 
 def test_uniforms_look_uniform_and_independent() -> None:
     keys = unit_keys(str(i) for i in range(50_000))
-    first, second = (uniforms(keys, "design", 0, seed=0, draw=draw) for draw in (0, 1))
-    other_block = uniforms(keys, "design", 1, seed=0, draw=0)
+    first, second = (uniforms(streams(keys, "design", 0, seed=0), draw) for draw in (0, 1))
+    other_block = uniforms(streams(keys, "design", 1, seed=0), 0)
     assert first.min() >= 0 and first.max() < 1
     assert abs(first.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 50_000)
     for other in (second, other_block, np.roll(first, 1)):

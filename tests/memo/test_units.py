@@ -42,6 +42,7 @@ def test_groups_of_a_rung_bear_the_rule_s_labels_or_say_that_they_are_joined(uni
     named = units.groups(2, IDS, groups("nnn."))
     assert [named.ids[g] for g in named.group] == ["n", "n", "n", "d"]
     joined = build_units(IDS, {"document": Groups.of_documents(IDS), "exact": groups("xxyz"), "odd": groups(".nn.")})
+    assert joined.joined == (0, 0, 1) and units.joined == (0, 0, 0)
     labels = joined.groups(2, IDS, groups(".nn."))
     assert [labels.ids[g] for g in labels.group] == ["joined:a", "joined:a", "joined:a", "d"]
 
