@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from memo.config import DOCUMENT_RULE, CampaignConfig, load
+from memo.campaign_file import load
+from memo.config import DOCUMENT_RULE, CampaignConfig
 from memo.contrasts import contrast
 from memo.errors import MemoError, UsageError
 from memo.groups import Groups, Index

@@ -1,21 +1,15 @@
 """The campaign file: one frozen object, read once, checked once, saved whole with the results.
 
-    config = load("campaign.yaml", ["design.splits=128"])
-
-Everything but the corpus has a default. An unknown key is an error that names the nearest valid one. Reading it imports
-neither torch nor transformers, so that a mistake is answered at once.
+Everything but the corpus has a default, and every field says what it is, with its unit. `memo.campaign_file` reads one.
 """
 
-import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from memo.errors import UsageError
 from memo.model_keys import check_model_keys
@@ -277,7 +271,7 @@ class CampaignConfig(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return [_rule_spec(item) for item in value] if isinstance(value, Sequence) else value
+        return [rule_spec(item) for item in value] if isinstance(value, Sequence) else value
 
     @field_validator("rules")
     @classmethod
@@ -321,194 +315,10 @@ class CampaignConfig(Section):
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _rule_spec(item: Any) -> Any:
+def rule_spec(item: Any) -> Any:
     """`exact` and `my_rules.py:frogs` are short for a mapping with a name."""
     if isinstance(item, str):
         item = {"rule": item}
     if isinstance(item, Mapping) and isinstance(item.get("rule"), str) and "name" not in item:
         item = {"name": item["rule"].rpartition(":")[2], **item}
     return item
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (PyYAML reads `1e-4` as a string) and no silent double keys."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = key_node.value
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def parse_yaml(text: str, origin: str) -> Any:
-    """Plain data of a YAML text; `UsageError` with the line where it is not valid."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with two of its types made stricter
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UsageError(f"{origin}{where}: not valid YAML: {problem}") from error
-
-
-def load(path: str | Path, overrides: Sequence[str] = ()) -> CampaignConfig:
-    """Reads a campaign file; `overrides` are `key.path=value` with a YAML value.
-
-    Raises `UsageError` with one line that names the key, what was expected and what was found.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{path}: cannot read the campaign file: {reason}") from error
-    data = parse_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: expected a mapping such as `corpus: {{path: data.jsonl}}`, found {_kind(data)}")
-    for override in overrides:
-        _override(data, override)
-    return build(_absolute(data, path.resolve().parent), origin=str(path))
-
-
-def build(data: Mapping[str, Any], origin: str = "campaign") -> CampaignConfig:
-    """Checks plain data and freezes it."""
-    try:
-        return CampaignConfig.model_validate(data)
-    except ValidationError as error:
-        raise UsageError(f"{origin}: {_explain(error)}") from error
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    dotted, equals, value = override.partition("=")
-    if not equals or not dotted:
-        raise UsageError(f"--set {override}: expected key.path=value, for instance design.splits=128")
-    *parents, last = dotted.split(".")
-    node: Any = data
-    for part in parents:
-        if isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
-        node = _child(node, part, override)
-    if isinstance(node, dict):
-        node[last] = parse_yaml(value, f"--set {override}")
-    else:
-        _child(node, last, override)
-        node[int(last)] = parse_yaml(value, f"--set {override}")
-
-
-def _child(node: Any, part: str, override: str) -> Any:
-    if isinstance(node, dict):
-        return node[part]
-    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-        return node[int(part)]
-    raise UsageError(f"--set {override}: {part!r} is below {_kind(node)}, which has no such key")
-
-
-def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths in a campaign file are relative to the file, so that it means the same from everywhere."""
-    data = dict(data)
-    for section in ("corpus", "evaluation"):
-        sources = data.get(section)
-        if isinstance(sources, dict):
-            data[section] = _absolute_source(sources, folder)
-        elif isinstance(sources, list):
-            data[section] = [_absolute_source(s, folder) if isinstance(s, dict) else s for s in sources]
-    if isinstance(data.get("rules"), list):
-        data["rules"] = [_absolute_rule(rule, folder) for rule in data["rules"]]
-    return data
-
-
-def _absolute_source(source: dict[str, Any], folder: Path) -> dict[str, Any]:
-    paths = source.get("path")
-    if isinstance(paths, str):
-        return {**source, "path": _absolute_path(paths, folder)}
-    if isinstance(paths, list):
-        return {**source, "path": [_absolute_path(p, folder) if isinstance(p, str) else p for p in paths]}
-    return source
-
-
-def _absolute_path(path: str, folder: Path) -> str:
-    if "://" in path or "::" in path:
-        return path
-    return str(folder / Path(path).expanduser())
-
-
-def _absolute_rule(rule: Any, folder: Path) -> Any:
-    if isinstance(rule, str):
-        rule = _rule_spec(rule) if ".py:" in rule else rule
-    if isinstance(rule, dict) and isinstance(rule.get("rule"), str) and ".py:" in rule["rule"]:
-        file, _, name = rule["rule"].rpartition(":")
-        rule = {**rule, "rule": f"{_absolute_path(file, folder)}:{name}"}
-        rule.setdefault("name", name)
-    if isinstance(rule, dict) and rule.get("rule") == LABELS_RULE and isinstance(rule.get("path"), str):
-        rule = {**rule, "path": _absolute_path(rule["path"], folder)}
-    return rule
-
-
-def _kind(value: Any) -> str:
-    names = {
-        dict: "a mapping",
-        list: "a list",
-        str: "text",
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        type(None): "nothing",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem in one line; the number of others behind it."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("auto", "constrained-int"))
-    if first["type"] == "extra_forbidden":
-        text = f"unknown key {where!r}{_nearest(first['loc'])}"
-    elif first["type"] == "missing":
-        text = f"{where}: required key is missing"
-    elif first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-        text = f"{where}: {message}" if where else message
-    else:
-        found = first["input"]
-        shown = repr(found) if isinstance(found, str | int | float) else _kind(found)
-        text = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, found {shown}"
-    rest = len(problems) - 1
-    return " ".join(text.split()) + (f" (and {rest} more)" if rest else "")
-
-
-def _nearest(location: tuple[str | int, ...]) -> str:
-    section: Any = CampaignConfig
-    for part in location[:-1]:
-        if isinstance(part, str):
-            section = _section_type(section.model_fields[part].annotation)
-    keys = list(section.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid keys: {', '.join(keys)}"
-
-
-def _section_type(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_type(argument)) is not None:
-            return found
-    return None

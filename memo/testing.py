@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from memo.campaign import Campaign, open_campaign
-from memo.config import build
+from memo.campaign_file import build
 from memo.errors import RuleError
 from memo.layout import Layout
 from memo.rules import Rule, RuleFunction, apply

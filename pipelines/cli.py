@@ -77,7 +77,7 @@ def run(config: ConfigArgument, directory: DirOption, override: SetOption = None
 
     reporter = Reporter(quiet)
     reporter.line(f"memo: {config} -> {directory}")
-    from memo.config import load
+    from memo.campaign_file import load
     from pipelines.stages import run_config
     from pipelines.status import status as campaign_status
 
@@ -95,7 +95,7 @@ def ingest(
 
     Example: memo ingest campaign.yaml --dir campaigns/first
     """
-    from memo.config import load
+    from memo.campaign_file import load
     from pipelines.progress import Reporter
     from pipelines.stages import run_config
 

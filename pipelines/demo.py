@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memo.config import build, parse_yaml
+from memo.campaign_file import build, parse_yaml
 from pipelines.progress import Reporter
 from pipelines.stages import run_config
 

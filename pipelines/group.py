@@ -60,7 +60,7 @@ def _warn(name: str, said: Mapping[str, Any], reporter: Reporter) -> None:
     """Groups that a reader should look at before believing their scores. They are never split."""
     if said.get("chains"):
         reporter.line(
-            f"group: {name}: {said['chains']:,} groups are chains: A is like B and B like C, but A is not like C"
+            f"group: {name}: {said['chains']:,} of them are chains: A is like B and B like C, but A is not like C"
         )
     for giant in said.get("giants", []):
         reporter.line(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memo.config import DOCUMENT_RULE, CampaignConfig, RuleSpec, load
+from memo.campaign_file import load
+from memo.config import DOCUMENT_RULE, CampaignConfig, RuleSpec
 from memo.errors import MemoError, UsageError
 from memo.layout import Layout
 from memo.store import differences, fingerprint, is_done, read_record, refuse_changed, write_text

@@ -32,7 +32,17 @@ def test_torch_is_imported_by_the_engine_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["memo", "memo.config", "memo.rules", "memo.store", "memo.lock", "pipelines.cli", "pipelines.status"]
+    "module",
+    [
+        "memo",
+        "memo.config",
+        "memo.campaign_file",
+        "memo.rules",
+        "memo.store",
+        "memo.lock",
+        "pipelines.cli",
+        "pipelines.status",
+    ],
 )
 def test_light_modules_stay_light(module: str) -> None:
     assert not loaded_by(f"import {module}") & set(HEAVY)

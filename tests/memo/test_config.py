@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from memo.config import CampaignConfig, build, load
+from memo.campaign_file import build, load
+from memo.config import CampaignConfig
 from memo.errors import UsageError
 
 FULL = """
@@ -66,7 +67,7 @@ def test_set_overrides_nested_keys_and_items_of_lists(tmp_path: Path) -> None:
         ("desing.splits=3", "unknown key 'desing'; did you mean 'design'?"),
         ("design.split=3", "unknown key 'design.split'; did you mean 'splits'?"),
         ("corpus.pth=x", "did you mean 'path'?"),
-        ("design.splits=many", "design.splits: input should be a valid integer, found 'many'"),
+        ("design.splits=many", "design.splits: expected a valid integer, found 'many'"),
         ("design.splits=true", "design.splits"),
         ("design.splits=13", "whole blocks of 8 splits, found 13; use 8 or 16"),
         ("training.epochs='3'", "training.epochs"),
@@ -85,7 +86,9 @@ def test_set_overrides_nested_keys_and_items_of_lists(tmp_path: Path) -> None:
         ("corpus={builtin: stdlib, path: x}", "exactly one of path, hub and builtin, found path and builtin"),
         ("corpus={}", "exactly one of path, hub and builtin, found none"),
         ("corpus=[]", "at least one source"),
-        ("cluster.workers=0", "cluster.workers"),
+        ("cluster.workers=0", "cluster.workers: expected 'auto' or greater than or equal to 1, found 0"),
+        ("corpus.path=3", "corpus.0.path: expected a valid string or a valid tuple, found 3"),
+        ("corpus=3", "corpus: expected a valid tuple, found 3"),
         ("seed=-1", "seed"),
         ("design.include=1.5", "design.include"),
         ("nonsense", "expected key.path=value"),
