@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import grimp
 import pytest
@@ -50,3 +52,14 @@ def test_light_modules_stay_light(module: str) -> None:
 
 def test_the_public_names_are_there() -> None:
     loaded_by("import memo; memo.open; memo.rule; memo.Rule; memo.Campaign; memo.estimators.memorization; memo.testing")
+
+
+def test_every_package_is_shipped() -> None:
+    root = Path(__file__).parent.parent
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [
+        ".".join(path.parent.relative_to(root).parts)
+        for name in ("memo", "subsets", "pipelines", "analysis")
+        for path in (root / name).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(found)

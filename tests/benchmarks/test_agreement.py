@@ -3,6 +3,11 @@
 Trains four small campaigns (some minutes on two cores) on one planted corpus. Two ladders with different seeds share
 nothing but the corpus and its tokenizer; if the standard errors are right, the squared difference of their scores,
 divided by the sum of the squared standard errors, is 1 on average (and df / (df - 2) of the t distribution above it).
+
+A score is a mean over the design's law of everything else. On a ladder other families are often opened, so more of
+their different texts are in a split than where whole families come and go, and what they have in common is learned
+better. Where planted families, which share one vocabulary, were two thirds of the corpus, a family scored 2 standard
+errors lower on the ladder than as a unit. Here they are a quarter of it, beside real text.
 """
 
 import json
@@ -24,15 +29,19 @@ corpus: {{path: corpus.jsonl, metadata: [planted, planted_group]}}
 tokenizer: {{vocab_size: 512}}
 rules: [exact, {{name: near, rule: near_duplicate, threshold: 0.5, shingle: 3}}]
 model: {MODEL}
-training: {{epochs: 10, batch_size: 8, learning_rate: 8e-3}}
+training: {{epochs: 8, batch_size: 8, learning_rate: 8e-3}}
 """
-PLANTED = {"uuids": 0, "repeated": 0, "texts_per_copies": 6, "families": 8, "quoting": 20, "topic": 20}
+PLANTED = {"uuids": 0, "repeated": 0, "texts_per_copies": 1, "families": 8, "quoting": 0, "topic": 0}
+SOURCES = (
+    {"builtin": "stdlib", "min_chars": 250, "max_chars": 300, "sample": 140},
+    {"builtin": "planted", "planted": PLANTED},
+)
 LADDER = ("design.ladder=[exact, near]", "design.splits=96")
 
 
 def corpus(folder: Path) -> None:
-    source = Source.model_validate({"builtin": "planted", "planted": PLANTED})
-    documents = [item for item in read_source(source, seed=0) if isinstance(item, Document)]
+    sources = [Source.model_validate(source) for source in SOURCES]
+    documents = [item for source in sources for item in read_source(source, seed=0) if isinstance(item, Document)]
     lines = [json.dumps({"id": d.doc_id, "text": d.text, **d.metadata}) for d in documents]
     (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "campaign.yaml").write_text(SETTINGS)
@@ -82,9 +91,11 @@ def test_two_ladders_with_different_seeds_agree(folder: Path, ladder: memo.Campa
 def test_a_rung_agrees_with_a_campaign_designed_for_it(folder: Path, ladder: memo.Campaign) -> None:
     by_family = run(folder, "by-family", "design.unit=near", "design.splits=48", "seed=2")
     z = standardized(families(ladder), families(by_family))
+    means = [families(c).drop_duplicates("group_id")["memorization"].mean() for c in (ladder, by_family)]
     print(
-        f"\nRung near against units near: {len(z)} families, mean square {np.mean(z**2):.2f}, mean {z.mean():+.2f} SE"
+        f"\nRung near of the ladder, near as the unit: {len(z)} families, mean scores {means[0]:.2f} and {means[1]:.2f};"
     )
+    print(f"  mean squared standardized difference {np.mean(z**2):.2f}, mean {z.mean():+.2f} SE")
     assert np.mean(z**2) < 2.5  # eight families
     by_document = run(folder, "by-document", "design.splits=96", "seed=3")
     first, second = (c.scores_by_siblings("near").set_index("siblings") for c in (ladder, by_document))
