@@ -92,9 +92,7 @@ def test_a_rung_agrees_with_a_campaign_designed_for_it(folder: Path, ladder: mem
     by_family = run(folder, "by-family", "design.unit=near", "design.splits=48", "seed=2")
     z = standardized(families(ladder), families(by_family))
     means = [families(c).drop_duplicates("group_id")["memorization"].mean() for c in (ladder, by_family)]
-    print(
-        f"\nRung near of the ladder, near as the unit: {len(z)} families, mean scores {means[0]:.2f} and {means[1]:.2f};"
-    )
+    print(f"\nRung near of the ladder, near as the unit: {len(z)} families, means {means[0]:.2f} and {means[1]:.2f};")
     print(f"  mean squared standardized difference {np.mean(z**2):.2f}, mean {z.mean():+.2f} SE")
     assert np.mean(z**2) < 2.5  # eight families
     by_document = run(folder, "by-document", "design.splits=96", "seed=3")
