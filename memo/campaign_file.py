@@ -119,6 +119,10 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             data[section] = _absolute_source(sources, folder)
         elif isinstance(sources, list):
             data[section] = [_absolute_source(s, folder) if isinstance(s, dict) else s for s in sources]
+    for section in ("model", "tokenizer"):
+        named = data.get(section)
+        if isinstance(named, dict) and isinstance(named.get("name"), str):
+            data[section] = {**named, "name": _absolute_name(named["name"], folder)}
     if isinstance(data.get("rules"), list):
         data["rules"] = [_absolute_rule(rule, folder) for rule in data["rules"]]
     return data
@@ -131,6 +135,12 @@ def _absolute_source(source: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(paths, list):
         return {**source, "path": [_absolute_path(p, folder) if isinstance(p, str) else p for p in paths]}
     return source
+
+
+def _absolute_name(name: str, folder: Path) -> str:
+    """A folder, if it looks like one or is there; else a name on the hub."""
+    path = folder / Path(name).expanduser()
+    return str(path) if name.startswith((".", "~", "/")) or path.is_dir() else name
 
 
 def _absolute_path(path: str, folder: Path) -> str:
@@ -149,6 +159,18 @@ def _absolute_rule(rule: Any, folder: Path) -> Any:
     if isinstance(rule, dict) and rule.get("rule") == LABELS_RULE and isinstance(rule.get("path"), str):
         rule = {**rule, "path": _absolute_path(rule["path"], folder)}
     return rule
+
+
+WANTED = {  # pydantic's names for kinds are those of Python
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+}
 
 
 def _kind(value: Any) -> str:
@@ -181,10 +203,15 @@ def _explain(error: ValidationError) -> str:
     else:
         found = first["input"]
         shown = repr(found) if isinstance(found, str | int | float) else _kind(found)
-        wanted = " or ".join(problem["msg"].removeprefix("Input should be ") for problem in same)
-        text = f"{where}: expected {wanted[0].lower()}{wanted[1:]}, found {shown}"
+        wanted = " or ".join(WANTED.get(problem["type"]) or _lowered(problem["msg"]) for problem in same)
+        text = f"{where}: expected {wanted}, found {shown}"
     rest = len(problems) - len(same)
     return " ".join(text.split()) + (f" (and {rest} more)" if rest else "")
+
+
+def _lowered(message: str) -> str:
+    message = message.removeprefix("Input should be ")
+    return message[0].lower() + message[1:]
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:

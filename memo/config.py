@@ -191,10 +191,17 @@ class Design(Section):
         if self.base == "balanced" and not 0 < round(self.include * size) < size:
             raise ValueError(f"block: a balanced block needs at least one split on each side, found {size} splits")
         if self.splits % size:
-            below, above = self.splits // size * size, math.ceil(self.splits / size) * size
-            near = f"{below} or {above}" if below else str(above)
-            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {near}")
+            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {self._near()}")
         return self
+
+    def _near(self) -> str:
+        """Numbers of splits nearby that are whole blocks."""
+        if self.block == "auto" and not self.ladder and self.splits < DEFAULT_BLOCK:
+            size = self.step  # a small campaign is one block
+        else:
+            size = self.block_size
+        below, above = self.splits // size * size, math.ceil(self.splits / size) * size
+        return f"{below} or {above}" if below else str(above)
 
 
 class Training(Section):
@@ -246,7 +253,11 @@ class CampaignConfig(Section):
     context_tokens: Annotated[int, Field(strict=True, ge=2)] = Field(
         128, description="tokens a window holds; longer documents are cut into windows"
     )
-    rules: tuple[RuleSpec, ...] = Field((), description="duplication rules; the document itself is always one")
+    rules: tuple[RuleSpec, ...] = Field(
+        (),
+        description="duplication rules; the document itself is always one. For instance "
+        "[exact, {name: near, rule: near_duplicate, threshold: 0.7, shingle: 5}, my_rules.py:frogs]",
+    )
     design: Design = Design()
     model: dict[str, Any] = Field(
         # At this width the usual initializer_range of 0.02 memorizes a fifth as much in the first few hundred steps.
@@ -272,6 +283,8 @@ class CampaignConfig(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
+        if isinstance(value, str | Mapping):
+            value = [value]
         return [rule_spec(item) for item in value] if isinstance(value, Sequence) else value
 
     @field_validator("rules")

@@ -37,11 +37,22 @@ def is_alive(holding: dict[str, Any]) -> bool:
     if holding.get("host") != socket.gethostname():
         return True
     try:
-        started = psutil.Process(holding["pid"]).create_time()
+        started = _started(holding["pid"])
     except (psutil.NoSuchProcess, KeyError, TypeError):
         return False
+    except psutil.AccessDenied:
+        return True
     # A process id is used again sooner or later; the start time tells the two apart.
-    return abs(started - holding.get("started", 0.0)) < 1.0
+    return started == holding.get("started")
+
+
+def _started(pid: int) -> str:
+    """When a process began, in a form that no step of the clock changes: on Linux, ticks since the machine started."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return f"{psutil.Process(pid).create_time():.0f}"
+    return stat.rpartition(")")[2].split()[19]  # field 22 of proc(5), counted behind the name, which may hold anything
 
 
 @contextlib.contextmanager
@@ -51,7 +62,7 @@ def writer(path: Path) -> Iterator[None]:
     mine = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "started": psutil.Process().create_time(),
+        "started": _started(os.getpid()),
         "token": uuid.uuid4().hex,
     }
     _acquire(path, mine)

@@ -36,8 +36,16 @@ def check_model_keys(model: Mapping[str, Any]) -> None:
         close = difflib.get_close_matches(model["model_type"], types, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"model_type: transformers has no {model['model_type']!r}{hint}")
-    for key in model:
+    for key, value in model.items():
         refuse_unknown(str(key), keys, model["model_type"])
+        _refuse_size(str(key), value)
+
+
+def _refuse_size(key: str, value: Any) -> None:
+    """A width or a number of layers below 1 would train a model without them, and say nothing."""
+    counted = key.startswith(("n_", "num_")) or key.endswith("_size")
+    if counted and value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{key}: expected a whole number of at least 1, found {value!r}")
 
 
 def refuse_unknown(key: str, keys: frozenset[str], architecture: str) -> None:

@@ -111,12 +111,29 @@ class Units:
             if unit not in least or doc_id < least[unit]:
                 least[unit] = doc_id
         sizes = self.sizes[units]
-        names = [least[u] if sizes[u] == 1 else f"joined:{least[u]}" for u in range(len(units))]
+        names: list[str | None] = [None] * len(units)
         if labels is not None:
             whole = labels.sizes[labels.group] == sizes[group[labels.document]]
             for document, label in zip(labels.document[whole], labels.group[whole], strict=True):
                 names[group[document]] = labels.ids[label]
-        return Groups(tuple(names), np.arange(len(group)), group, len(group))
+        own = [least[u] if sizes[u] == 1 else f"joined:{least[u]}" for u in range(len(units))]
+        return Groups(_unique(names, own), np.arange(len(group)), group, len(group))
+
+
+def _unique(given: list[str | None], own: list[str]) -> tuple[str, ...]:
+    """The label that a rule gave to each group, else its own name.
+
+    A document may bear somebody's label as its identifier; its own group must not be taken for that.
+    """
+    taken = {name for name in given if name is not None}
+    names = []
+    for label, fallback in zip(given, own, strict=True):
+        name = fallback if label is None else label
+        while label is None and name in taken:
+            name = f"document:{name}"
+        taken.add(name)
+        names.append(name)
+    return tuple(names)
 
 
 def build_units(doc_ids: Sequence[str], rules: Mapping[str, Groups]) -> Units:

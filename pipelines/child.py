@@ -71,9 +71,13 @@ def train(root: Path, split: int) -> str:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w", encoding="utf-8") as log:
         _log(log, {"event": "start", "split": split, "pid": os.getpid()})
-        documents = _documents_of(workspace, split)
-        result = train_split(setup, split, documents, device, lambda event: _log(log, {"event": "step", **event}))
-        _publish(workspace, split, result, device)
+        try:
+            documents = _documents_of(workspace, split)
+            result = train_split(setup, split, documents, device, lambda event: _log(log, {"event": "step", **event}))
+            _publish(workspace, split, result, device)
+        except Exception as error:
+            _log(log, {"event": "failed", "split": split, "error": f"{type(error).__name__}: {error}"})
+            raise
         _log(log, {"event": "done", "split": split, "seconds": round(result.seconds, 3)})
     return str(path)
 

@@ -15,6 +15,15 @@ import typer
 
 from memo.errors import MemoError, UsageError
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from memo import __version__
+
+        print(f"memo {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="memo",
     help="Measures what language models memorize: train many small models on random subsets of a corpus, compare the "
@@ -33,6 +42,15 @@ SetOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options that come before the command."""
 
 
 @app.command()
@@ -79,10 +97,8 @@ def run(config: ConfigArgument, directory: DirOption, override: SetOption = None
     reporter.line(f"memo: {config} -> {directory}")
     from memo.campaign_file import load
     from pipelines.stages import run_config
-    from pipelines.status import status as campaign_status
 
-    before = (directory / "campaign.yaml").exists() and campaign_status(directory)["complete"]
-    workspace = run_config(load(config, override or ()), directory, reporter)
+    workspace, before = run_config(load(config, override or ()), directory, reporter)
     total = workspace.config.design.splits
     print(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
 
@@ -136,10 +152,13 @@ def status(directory: DirArgument, as_json: JsonOption = False) -> None:
     print(f"{data['campaign']}: {'complete' if data['complete'] else 'not complete'}")
     if corpus:
         rejected = sum(corpus["rejected"].values())
-        print(f"{corpus['kept']:,} documents, {corpus['tokens']:,} tokens, {rejected:,} records rejected")
+        print(
+            f"{corpus['kept']:,} documents, {corpus['tokens']:,} tokens, {rejected:,} records rejected"
+            + (" (corpus/rejected.parquet says why)" if rejected else "")
+        )
     for name, count in data["stages"].items():
-        stale = f", {count['stale']} stale" if count["stale"] else ""
-        print(f"  {name:<10} {count['done']:>5} of {count['total']}{stale}")
+        others = "".join(f", {count[kind]} {kind}" for kind in ("failed", "stale") if count[kind])
+        print(f"  {name:<10} {count['done']:>5} of {count['total']}{others}")
     if data["running"]:
         print(f"running: process {data['running']['pid']} on {data['running']['host']}")
         for split, event in data["running"]["training"].items():
@@ -167,6 +186,9 @@ def scores(
     if as_json and as_csv:
         raise UsageError("expected --json or --csv, found both")
     campaign = open_campaign(directory)
+    _warn_if_stale(directory, rule)
+    if siblings and rule == "document":
+        raise UsageError("--siblings: expected the rule whose groups are meant, for instance --rule near")
     if siblings:
         show.print_siblings(campaign.scores_by_siblings(rule), rule, as_json, as_csv)
         return
@@ -179,6 +201,13 @@ def scores(
         return
     frame = frame.head(top or 20)
     show.print_scores(campaign, frame, f"Rule {rule}: {len(frame)} of {total:,} rows, nats per token, out - in")
+
+
+def _warn_if_stale(directory: Path, rule: str) -> None:
+    from pipelines.status import stale_scores
+
+    if stale_scores(directory, rule):
+        print(f"memo: this table is older than the campaign; renew it: memo aggregate {directory}", file=sys.stderr)
 
 
 @app.command("show")
@@ -229,8 +258,10 @@ def main() -> None:
         code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
     except (SystemExit, typer.Exit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
+        if code in STOPPED:  # typer turns Ctrl-C into an exit of its own
+            _complain("stopped; the same command goes on", STOPPED[0])
     except (typer.Abort, KeyboardInterrupt):
-        code = _complain("stopped; the same command goes on", 130)
+        code = _complain("stopped; the same command goes on", STOPPED[0])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone; nothing to tell it
         code = 0
@@ -261,6 +292,8 @@ def _file_of(error: OSError) -> str:
 
 
 def _complain(message: str, code: int) -> int:
+    if not message:  # a call without arguments was answered with the help
+        return code
     print(f"memo: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 

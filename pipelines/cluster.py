@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,18 +49,33 @@ def local_client(workers: int) -> "Iterator[Client]":
     settings = {"distributed.worker.daemon": True, "distributed.admin.log-format": "%(name)s: %(message)s"}
     with (
         dask.config.set(settings),
+        _interrupts_held_back(),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port of this host: a second memo must not complain about the first
             memory_limit=0,  # the memory is the child's, which the worker's own limit does not see
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         yield client
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; it is for the coordinator alone, which stops the others in order.
+
+    Processes started meanwhile inherit the mask. An interrupt that comes meanwhile is delivered when it is lifted.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class Child:

@@ -53,6 +53,9 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
         raise UsageError(
             f"corpus: expected at least one document, found none of {len(corpus.rejected)} records ({why})"
         )
+    for name in sorted({name for source in config.corpus for name in source.metadata}):
+        if all(document.metadata.get(name) is None for document in corpus.kept):
+            reporter.line(f"ingest: no record has the metadata field {name!r}; its column is empty")
     reporter.line(f"ingest: {len(corpus.kept):,} documents kept, {len(corpus.rejected):,} rejected; making tokens")
     tokens, offsets = _tokenize(workspace, corpus, evaluation)
     _write(workspace, corpus, evaluation, tokens, offsets)

@@ -1,10 +1,13 @@
 """Tables on the terminal, for scripts and for spreadsheets."""
 
+import contextlib
 import csv
 import json
 import math
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memo.text import for_csv, for_terminal, paragraphs_for_terminal
@@ -15,12 +18,24 @@ if TYPE_CHECKING:
     from memo.campaign import Campaign
 
 TEXT_WIDTH = 48
+SHORTEST_TEXT = 8
 
 
 def print_json(data: Any) -> None:
     """JSON on stdout; NaN and infinity, which JSON does not have, become null."""
-    json.dump(_finite(data), sys.stdout, indent=1, ensure_ascii=True, allow_nan=False)
-    sys.stdout.write("\n")
+    with _readers_may_leave():
+        json.dump(_finite(data), sys.stdout, indent=1, ensure_ascii=True, allow_nan=False)
+        sys.stdout.write("\n")
+
+
+@contextlib.contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """`memo scores DIR --csv | head -1` is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _finite(data: Any) -> Any:
@@ -41,10 +56,11 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def print_csv(frame: "pd.DataFrame") -> None:
     """CSV on stdout, without cells that a spreadsheet would run."""
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(frame.columns)
-    for row in records(frame):
-        out.writerow(["" if value is None else for_csv(value) for value in row.values()])
+    with _readers_may_leave():
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(frame.columns)
+        for row in records(frame):
+            out.writerow(["" if value is None else for_csv(value) for value in row.values()])
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -54,16 +70,24 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
+    width = shutil.get_terminal_size((120, 24)).columns
+    widths = [
+        max(len(column), *(len(row[i]) for row in rows)) if rows else len(column) for i, column in enumerate(columns)
+    ]
+    if sum(widths[:-1]) + 3 * len(columns) + SHORTEST_TEXT > width:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]  # the numbers matter more than the text
     table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", pad_edge=False)
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows) and bool(rows)
-        # Only the last column, which holds text, gives way in a narrow terminal.
-        width = max(len(column), *(len(row[index]) for row in rows)) if index < len(columns) - 1 and rows else None
+        last = index == len(columns) - 1
         justify: Any = "right" if numeric else "left"
-        table.add_column(column, justify=justify, min_width=width, no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            column, justify=justify, min_width=None if last else widths[index], no_wrap=True, overflow="ellipsis"
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a document are not markup
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    with _readers_may_leave():
+        Console(width=width).print(table)
 
 
 def _is_number(cell: str) -> bool:
@@ -84,6 +108,13 @@ def sides(inside: int, outside: int) -> str:
     return f"{inside}/{outside}"
 
 
+def _group(row: dict[str, Any]) -> str:
+    """The size of a group and the beginning of its label."""
+    return (
+        str(row["group_size"]) if row["group_size"] == 1 else f"{row['group_size']} {for_terminal(row['group_id'], 12)}"
+    )
+
+
 def number(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
@@ -98,12 +129,14 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
             number(row["loss_in"]),
             number(row["loss_out"]),
             sides(row["n_in"], row["n_out"]),
-            str(row["group_size"]),
+            _group(row),
             for_terminal(texts[row["doc_id"]], TEXT_WIDTH),
         )
         for row in records(frame)
     ]
     print_table(title, ("document", "memorization [95 %]", "loss in", "out", "n", "group", "text"), rows)
+    for reason, count in frame.loc[frame["memorization"].isna(), "reason"].value_counts().items():
+        print(f"{count} of these rows have no score: {reason}")
 
 
 def print_siblings(frame: "pd.DataFrame", rule: str, as_json: bool, as_csv: bool) -> None:

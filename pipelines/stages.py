@@ -13,6 +13,7 @@ from memo.errors import UsageError
 from memo.layout import Layout
 from memo.lock import writer
 from pipelines.progress import Reporter
+from pipelines.status import status
 from pipelines.workspace import Workspace, open_workspace, settle
 
 Stage = Callable[[Workspace, Reporter], None]
@@ -25,15 +26,21 @@ def stage(name: str) -> Stage:
     return run
 
 
-def run_config(config: CampaignConfig, root: Path, reporter: Reporter, stages: tuple[str, ...] = STAGES) -> Workspace:
-    """Runs stages of a campaign file in a directory, new or begun. Raises `UsageError` for a changed setting."""
+def run_config(
+    config: CampaignConfig, root: Path, reporter: Reporter, stages: tuple[str, ...] = STAGES
+) -> tuple[Workspace, bool]:
+    """Runs stages of a campaign file in a directory, new or begun. Also gives whether it was complete already.
+
+    Raises `UsageError` for a changed setting.
+    """
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: expected a directory or nothing, found a file; choose another --dir")
     with writer(Layout(root).lock):
         workspace = settle(config, root)
+        complete = status(root)["complete"]
         for name in stages:
             stage(name)(workspace, reporter)
-    return workspace
+    return workspace, complete
 
 
 def run_stage(name: str, root: Path, reporter: Reporter) -> Workspace:

@@ -22,6 +22,7 @@ def status(root: Path) -> dict[str, Any]:
     workspace = open_workspace(root)
     config = workspace.config
     stages = {name: _count(artifacts) for name, artifacts in _artifacts(workspace).items()}
+    stages["train"]["failed"] = _failed(workspace)
     record = read_record(workspace.layout.documents)
     return {
         "campaign": str(root),
@@ -42,6 +43,22 @@ def _artifacts(workspace: Workspace) -> dict[str, Artifacts]:
         "train": [(layout.losses(s), partial(workspace.loss_inputs, s)) for s in range(config.design.splits)],
         "aggregate": [(layout.scores(name), partial(workspace.score_inputs, name)) for name in workspace.rules],
     }
+
+
+def stale_scores(root: Path, rule: str) -> bool:
+    """True where a rule's table on disk was made from losses, splits or groups that have changed since."""
+    workspace = open_workspace(root)
+    record = read_record(workspace.layout.scores(rule)) if rule in workspace.rules else None
+    return record is not None and not _is_current(record.fingerprint, partial(workspace.score_inputs, rule))
+
+
+def _failed(workspace: Workspace) -> int:
+    """Splits whose last training ended in an error, and that have no losses."""
+    return sum(
+        last_event(workspace.layout.log(split)).get("event") == "failed"
+        for split in range(workspace.config.design.splits)
+        if read_record(workspace.layout.losses(split)) is None
+    )
 
 
 def _count(artifacts: Artifacts) -> dict[str, int]:

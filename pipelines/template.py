@@ -60,7 +60,8 @@ def _fields(section: type[BaseModel], indent: str, skip: set[str] | None = None)
 def _line(name: str, default: Any, field: FieldInfo, indent: str) -> list[str]:
     about = [f"{indent}# {line}" for line in textwrap.wrap(field.description or "", 110)]
     # What is not set by default is shown as a comment: writing `null` would say nothing to a reader.
-    mark = "# " if default is None else ""
+    # The number of splits has a default that depends on the rest of the design.
+    mark = "# " if default is None or name == "splits" else ""
     return [*about, f"{indent}{mark}{name}: {_flow(default) if default is not None else '...'}"]
 
 

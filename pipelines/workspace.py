@@ -14,10 +14,11 @@ from memo.campaign_file import load
 from memo.config import DOCUMENT_RULE, CampaignConfig, RuleSpec
 from memo.errors import MemoError, UsageError
 from memo.layout import Layout
-from memo.store import differences, fingerprint, is_done, read_record, refuse_changed, write_text
+from memo.store import Record, differences, fingerprint, is_done, read_record, refuse_changed, write_text
 from subsets.registry import source_of
 
 # They change where and how fast a model is trained, or what is kept of it, never its losses by design.
+STAGE_OF_FOLDER = {"corpus": "ingest", "groups": "group", "design": "sample", "losses": "train"}
 NOT_IN_LOSSES = {"device", "keep_weights"}
 
 
@@ -53,16 +54,9 @@ class Workspace:
         }
 
     def block_inputs(self, block: int) -> dict[str, Any]:
-        design = self.config.design
         return {
             "documents": _sha(self.layout.documents),
-            "design": {
-                "base": design.base,
-                "unit": design.unit,
-                "ladder": list(design.ladder),
-                "include": design.include,
-                "block": design.block_size,
-            },
+            "design": self._design_inputs(),
             "units": {name: _sha(self.layout.groups(name)) for name in self._design_rules()},
             "seed": self.config.seed,
             "number": block,
@@ -107,7 +101,9 @@ class Workspace:
         if read_record(self.layout.documents) is None:
             return  # the last file of the corpus: before it there is nothing to protect
         refuse_changed(self.layout.documents, self.ingest_inputs())
-        if read_record(self.layout.block(0)) is not None:
+        block = read_record(self.layout.block(0))
+        if block is not None:
+            self._refuse_another_design(block)
             for name in self._design_rules():
                 refuse_changed(self.layout.groups(name), self.group_inputs(self.config.rule(name)))
             if all(read_record(self.layout.groups(name)) is not None for name in self._design_rules()):
@@ -115,6 +111,23 @@ class Workspace:
         for split in self._recorded_losses():
             refuse_changed(self.layout.losses(split), self.loss_inputs(split))
             break  # all splits share these settings; each is compared again before it is skipped
+
+    def _refuse_another_design(self, block: Record) -> None:
+        """Before the groups: those of a rule that was not in the design say nothing about what changed."""
+        recorded = {"design": block.inputs.get("design")}
+        changes = differences(recorded, {"design": self._design_inputs()})
+        if changes:
+            raise UsageError(f"{'; '.join(changes[:2])}. Set it back, or use another --dir")
+
+    def _design_inputs(self) -> dict[str, Any]:
+        design = self.config.design
+        return {
+            "base": design.base,
+            "unit": design.unit,
+            "ladder": list(design.ladder),
+            "include": design.include,
+            "block": design.block_size,
+        }
 
     def _design_rules(self) -> list[str]:
         """Rules whose groups flip coins: the splits depend on them."""
@@ -127,7 +140,8 @@ class Workspace:
 def _sha(path: Path) -> str:
     record = read_record(path)
     if record is None:
-        raise MemoError(f"{path} is not there yet; run the stage that makes it, or `memo run`")
+        stage = STAGE_OF_FOLDER[path.parent.name]
+        raise MemoError(f"{path} is not there yet; run `memo {stage}` first, or `memo run` for all stages")
     return record.sha256
 
 
@@ -162,9 +176,15 @@ def _with_block(config: CampaignConfig, saved: CampaignConfig | None) -> Campaig
     if design.block != "auto":
         return config
     begun = saved.design.block_size if saved is not None else design.block_size
-    size = begun if design.splits % begun == 0 else design.block_size
+    if design.splits % begun:
+        below, above = design.splits // begun * begun, -(-design.splits // begun) * begun
+        near = f"{below} or {above}" if below else str(above)
+        raise UsageError(
+            f"design.splits: expected whole blocks of {begun} splits, with which this campaign was begun, "
+            f"found {design.splits}; use {near}"
+        )
     data = config.resolved()
-    data["design"]["block"] = size
+    data["design"]["block"] = begun
     return type(config).model_validate(data)
 
 

@@ -19,11 +19,11 @@ SMALLEST_CELL = 8  # expected splits on a side, below which a rung's score says 
 def check_enough_documents(units: Units) -> None:
     """Refuses a corpus whose splits would be empty. Raises `UsageError` with the arithmetic."""
     documents, coarsest = units.chain.shape[1], len(np.unique(units.chain[-1]))
-    if len(np.unique(units.chain[0])) < SMALLEST_CORPUS:
-        what = f"{documents} documents in {coarsest} unit" if coarsest != documents else f"{documents} documents"
+    if coarsest < SMALLEST_CORPUS:
+        what = f"{documents} documents in {coarsest} group of {units.names[-1]!r}" if documents > 1 else "1 document"
         raise UsageError(
-            f"a split needs documents to take in and to leave out: expected at least {SMALLEST_CORPUS} units, "
-            f"found {what}; add documents or change design.unit"
+            f"a split needs documents to take in and to leave out: expected at least {SMALLEST_CORPUS} that move "
+            f"apart, found {what}; add documents or take a narrower rule"
         )
 
 

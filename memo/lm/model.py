@@ -23,6 +23,7 @@ from memo.model_keys import OWN_KEYS, check_model_keys, refuse_unknown
 
 # The same function; the second is one fused kernel where the first is eight passes over memory.
 FASTER_EQUIVALENT = {"gelu_new": "gelu_pytorch_tanh"}
+PROBE_TOKENS = 8
 ACTIVATION_KEYS = ("activation_function", "hidden_act", "hidden_activation")
 
 
@@ -144,6 +145,13 @@ def _load(config: PreTrainedConfig, name: str) -> PreTrainedModel:
     return model
 
 
+def probe_tokens(model: PreTrainedModel, windows: int) -> torch.Tensor:
+    """A few tokens (windows, T) to try a model on, no longer than it has positions."""
+    positions = getattr(model.config, "max_position_embeddings", None) or PROBE_TOKENS
+    length = max(2, min(PROBE_TOKENS, positions))
+    return torch.arange(windows * length).view(windows, length) % model.config.vocab_size
+
+
 def _refuse_lookahead(model: PreTrainedModel) -> None:
     """A model that sees the token it predicts has no loss to speak of, and some causal-LM classes are two-sided.
 
@@ -151,7 +159,7 @@ def _refuse_lookahead(model: PreTrainedModel) -> None:
     """
     was_training = model.training
     model.eval()
-    probe = torch.arange(8).view(1, 8) % model.config.vocab_size
+    probe = probe_tokens(model, 1)
     changed = probe.clone()
     changed[0, -1] = (changed[0, -1] + 1) % model.config.vocab_size
     with torch.no_grad():

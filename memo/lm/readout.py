@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from memo.lm.model import probe_tokens
+
 CHUNK_LOGITS = {"cpu": 1 << 18, "cuda": 1 << 26}  # a chunk fits the core's cache; on a GPU, 256 MiB
 SMALLEST_CHUNK = 128  # tokens: below, the matrix products become slow
 
@@ -77,7 +79,7 @@ def _cut(model: Any) -> tuple[Any, nn.Linear | None]:
 
     was_training = model.training
     model.eval()
-    probe = torch.arange(16, device=head.weight.device).view(2, 8) % model.config.vocab_size
+    probe = probe_tokens(model, 2).to(head.weight.device)
     hook = head.register_forward_hook(blow_up)
     with torch.no_grad():
         logits = model(input_ids=probe, use_cache=False).logits

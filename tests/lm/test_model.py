@@ -8,6 +8,7 @@ import torch
 
 from memo.errors import UsageError
 from memo.lm.model import build_config, build_model, pretrained_name
+from memo.lm.readout import Readout
 
 GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2}
 BERT = {
@@ -65,7 +66,7 @@ def test_the_faster_activation_is_the_same_function() -> None:
         ({"model_type": "gtp2"}, "did you mean 'gpt2'"),
         ({**GPT2, "n_positions": 8}, "at least context_tokens = 16, found 8"),
         ({**GPT2, "vocab_size": 39}, "at least the tokenizer's 40 entries, found 39"),
-        ({**GPT2, "n_embd": "wide"}, "cannot configure gpt2: .*expected int, got str"),
+        ({**GPT2, "n_embd": "wide"}, "n_embd: expected a whole number of at least 1"),
         ({"model_type": "t5"}, "t5 is not a text-only causal language model"),
         ({"model_type": "gemma3"}, "gemma3 is not a text-only causal language model"),
         ({"name": "./nowhere"}, "found no folder ./nowhere"),
@@ -123,3 +124,12 @@ def test_a_start_that_does_not_fit_is_refused(saved: Path, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"cannot open .*config\.json"):
         config_of({"name": str(tmp_path / "empty")})
+
+
+@pytest.mark.parametrize("context_tokens", [2, 7, 9])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_short_contexts_are_no_trouble(architecture: str, context_tokens: int) -> None:
+    sizes = {"gpt2": {"n_embd": 8, "n_layer": 1, "n_head": 2}, "llama": {"hidden_size": 8, "intermediate_size": 8}}
+    more = {"num_hidden_layers": 1, "num_attention_heads": 2} if architecture == "llama" else {}
+    config = build_config({"model_type": architecture, **sizes[architecture], **more}, 20, context_tokens, 0)
+    assert Readout(build_model(config, 0)).head is not None

@@ -99,3 +99,11 @@ def test_levels_are_nested_whatever_the_rules(rules: list[list[int]]) -> None:
             assert len(np.unique(level[np.array(row) == label])) == 1
     members = {tuple(np.flatnonzero((built.chain == unit).any(axis=0))) for unit in range(built.count)}
     assert len(members) == built.count
+
+
+def test_a_document_that_bears_the_label_of_a_group_is_told_apart() -> None:
+    ids = ["a", "b", "20", "c"]
+    labelled = Groups.of_labels(ids, ids[:2], ["20", "20"])
+    built = build_units(ids, {"document": Groups.of_documents(ids), "mine": labelled})
+    named = built.groups(1, ids, labelled)
+    assert [named.ids[g] for g in named.group] == ["20", "20", "document:20", "c"]

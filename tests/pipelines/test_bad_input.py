@@ -97,7 +97,7 @@ def test_too_few_documents_are_refused_before_anything_is_trained(tmp_path: Path
     assert ingest(tmp_path, "{path: corpus.jsonl}").returncode == 0
     root = tmp_path / "campaign"
     assert memo_command("group", root).returncode == 0
-    assert "at least 2 units, found 1 documents" in error_of(memo_command("sample", root))
+    assert "at least 2 that move apart, found 1 document" in error_of(memo_command("sample", root))
 
 
 def test_rules_that_are_unknown_or_raise_are_one_line(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_a_changed_setting_is_refused_with_both_values(
 def test_stages_one_by_one_make_the_same_campaign(project: Path, reference: Path) -> None:
     root = project / "stages"
     run("ingest", project / "campaign.yaml", "--dir", root)
-    assert "run the stage" in refused(1, "train", root)
+    assert "run `memo sample` first" in refused(1, "train", root)
     for stage in ("group", "sample", "train"):
         run(stage, root)
     assert "memo aggregate" in refused(1, "scores", root)
@@ -260,3 +260,28 @@ def test_two_runs_on_one_directory(project: Path) -> None:
     assert f"in use by process {first.pid}" in refused(1, "run", project / "campaign.yaml", "--dir", root)
     assert json.loads(run("status", root, "--json"))["running"]["pid"] == first.pid if first.poll() is None else True
     assert first.wait(timeout=120) == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_in_one_line_and_goes_on(project: Path, number: signal.Signals, code: int) -> None:
+    root = project / f"stopped-{code}"
+    line = [sys.executable, "-P", "-m", "pipelines.cli", "run", project / "campaign.yaml", "--dir", root]
+    sets = ["--set", "training.epochs=400"]
+    process = subprocess.Popen([*map(str, line), *sets], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (root / "logs").is_dir() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    # Ctrl-C on a terminal reaches every process of the group.
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    started = time.monotonic()
+    errors = process.stderr.read() if process.stderr else ""
+    assert process.wait(timeout=30) == code and time.monotonic() - started < 10
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "memo: error: stopped; the same command goes on"
+    assert json.loads(run("status", root, "--json"))["running"] is None
+
+
+def test_output_that_nobody_reads_is_no_error(reference: Path) -> None:
+    line = f"{sys.executable} -P -m pipelines.cli scores {reference} --csv | head -1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stderr == ""

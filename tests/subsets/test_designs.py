@@ -238,10 +238,10 @@ def test_checks_name_what_is_wrong() -> None:
 
 
 def test_a_corpus_of_one_unit_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(UsageError, match="at least 2 units, found 1 documents"):
+    with pytest.raises(UsageError, match="at least 2 that move apart, found 1 document"):
         check_enough_documents(documents(1)[1])
     three = [f"d{i}" for i in range(3)]
-    with pytest.raises(UsageError, match="3 documents in 1 unit"):
+    with pytest.raises(UsageError, match="3 documents in 1 group of 'rule0'"):
         check_enough_documents(units_of(three, [np.zeros(3)]))
 
 
