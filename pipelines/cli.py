@@ -258,10 +258,8 @@ def main() -> None:
         code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
     except (SystemExit, typer.Exit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
-        if code in STOPPED:  # typer turns Ctrl-C into an exit of its own
-            _complain("stopped; the same command goes on", STOPPED[0])
     except (typer.Abort, KeyboardInterrupt):
-        code = _complain("stopped; the same command goes on", STOPPED[0])
+        code = STOPPED[0]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone; nothing to tell it
         code = 0
@@ -269,6 +267,8 @@ def main() -> None:
         if debug:
             raise
         code = _explain(error)
+    if code in STOPPED:  # typer turns Ctrl-C into an exit of its own, whose code it returns
+        _complain("stopped; the same command goes on", code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +26,9 @@ CHILD_ENVIRONMENT = {
     # Llama of width 64 on 2 cores spent 2 s in the system instead of 23, and 4.4 s a split instead of 7.4.
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
 }
+# Ctrl-C reaches every process of a terminal. It is for the coordinator alone, which stops the others in order; what a
+# worker starts inherits this.
+IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 
 def worker_count(cluster: Cluster, tasks: int) -> int:
@@ -49,7 +51,6 @@ def local_client(workers: int) -> "Iterator[Client]":
     settings = {"distributed.worker.daemon": True, "distributed.admin.log-format": "%(name)s: %(message)s"}
     with (
         dask.config.set(settings),
-        _interrupts_held_back(),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -58,24 +59,11 @@ def local_client(workers: int) -> "Iterator[Client]":
             dashboard_address=":0",  # any free port of this host: a second memo must not complain about the first
             memory_limit=0,  # the memory is the child's, which the worker's own limit does not see
             silence_logs=logging.CRITICAL,
+            preload=IGNORE_INTERRUPTS,
         ) as cluster,
         Client(cluster) as client,
     ):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         yield client
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; it is for the coordinator alone, which stops the others in order.
-
-    Processes started meanwhile inherit the mask. An interrupt that comes meanwhile is delivered when it is lifted.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class Child:

@@ -97,7 +97,9 @@ def test_a_rung_agrees_with_a_campaign_designed_for_it(folder: Path, ladder: mem
     assert abs(means[0] / means[1] - 1) < 0.1
     by_document = run(folder, "by-document", "design.splits=96", "seed=3")
     first, second = (c.scores_by_siblings("near").set_index("siblings") for c in (ladder, by_document))
-    both = first.join(second, rsuffix="_other", how="inner").query("groups >= 6 and groups_other >= 6")
+    both = first.merge(second, left_index=True, right_index=True, suffixes=("", "_other")).query(
+        "groups >= 6 and groups_other >= 6"
+    )
     print("Document score by siblings present: ladder, and a campaign with one coin per document")
     for siblings, row in both.iterrows():
         print(

@@ -267,15 +267,17 @@ def test_a_stopped_run_says_so_in_one_line_and_goes_on(project: Path, number: si
     root = project / f"stopped-{code}"
     line = [sys.executable, "-P", "-m", "pipelines.cli", "run", project / "campaign.yaml", "--dir", root]
     sets = ["--set", "training.epochs=400"]
-    process = subprocess.Popen([*map(str, line), *sets], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not (root / "logs").is_dir() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    # Ctrl-C on a terminal reaches every process of the group.
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    started = time.monotonic()
-    errors = process.stderr.read() if process.stderr else ""
-    assert process.wait(timeout=30) == code and time.monotonic() - started < 10
+    with subprocess.Popen(
+        [*map(str, line), *sets], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while not (root / "logs").is_dir() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        # Ctrl-C on a terminal reaches every process of the group.
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        started = time.monotonic()
+        errors = process.stderr.read() if process.stderr else ""
+        assert process.wait(timeout=30) == code and time.monotonic() - started < 10
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == "memo: error: stopped; the same command goes on"
     assert json.loads(run("status", root, "--json"))["running"] is None
