@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,15 @@ def test_two_runs_on_one_directory(project: Path) -> None:
     assert first.wait(timeout=120) == 0
 
 
+@pytest.fixture
+def _heeded_interrupts() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, and what they start inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeded_interrupts")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_so_in_one_line_and_goes_on(project: Path, number: signal.Signals, code: int) -> None:
     root = project / f"stopped-{code}"
