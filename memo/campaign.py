@@ -7,6 +7,7 @@ Reading needs no lock and changes nothing. Tables are pandas DataFrames, matrice
 order everywhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from memo.layout import Layout
 from memo.siblings import SiblingScore, scores_by_siblings
 from memo.splits import read_bits
 from memo.store import read_record
-from memo.tables import ScoredRule
+from memo.tables import ScoredRule, models_of
 from memo.units import Units, build_units
 
 
@@ -92,8 +93,8 @@ class Campaign:
     def losses(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float32]:
         """Mean loss of every document under every model, nats per token: (splits, documents).
 
-        evaluation: position in `config.training.evaluations`; -1 is the last. A split without a model is an error;
-        with `allow_partial` it is a row of NaN.
+        evaluation: position in `config.training.evaluations`; -1 is the last. A split without a model, or whose model
+        diverged, is an error; with `allow_partial` it is a row of NaN.
         """
         return self._matrix("loss", evaluation, slice(None, len(self.doc_ids)), allow_partial)
 
@@ -106,19 +107,28 @@ class Campaign:
         correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), allow_partial)
         return correct / self.n_tokens
 
-    def scores(self, rule: str = DOCUMENT_RULE, evaluation: int | None = None) -> pd.DataFrame:
+    def scores(
+        self, rule: str = DOCUMENT_RULE, evaluation: int | None = None, allow_partial: bool = False
+    ) -> pd.DataFrame:
         """The score table of a rule, one row per (rule, group_id, doc_id); columns as in `memo.tables.COLUMNS`.
 
-        Without `evaluation` the table on disk; with it, scores computed now from the losses of that evaluation.
+        Without `evaluation` the table on disk; with it, scores computed now from the losses of that evaluation, with
+        `allow_partial` from the models that are there. `.attrs["models"]` says how many that were and of how many.
         """
         if evaluation is None:
             if rule != DOCUMENT_RULE:
                 self.config.rule(rule)
-            return self._frame(self.layout.scores(rule), "aggregate")
-        scored = self.scored_rule(rule)
-        losses = self.losses(evaluation)
-        correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), False)
-        return scored.table([scored.score(0, losses, correct)]).to_pandas()
+            self._need(self.layout.scores(rule), "aggregate")
+            table = pq.read_table(self.layout.scores(rule))
+        else:
+            splits = self._splits(allow_partial)
+            scored = self.scored_rule(rule, splits)
+            columns = slice(None, len(self.doc_ids))
+            losses, correct = (self._rows(name, splits, evaluation, columns) for name in ("loss", "n_correct"))
+            table = scored.table([scored.score(0, losses, correct)])
+        frame = table.to_pandas()
+        frame.attrs.update(models_of(table))
+        return frame
 
     def scores_by_siblings(self, rule: str, evaluation: int = -1) -> pd.DataFrame:
         """The document score by the number of other documents of its group (of this rule) in the split.
@@ -130,22 +140,56 @@ class Campaign:
         scores = scores_by_siblings(self.losses(evaluation), self.included(), documents, self._groups(rule))
         return pd.DataFrame([asdict(score) for score in scores], columns=[f.name for f in fields(SiblingScore)])
 
-    def scored_rule(self, rule: str) -> ScoredRule:
-        """All but the losses that the score table of this rule needs."""
+    def scored_rule(self, rule: str, splits: Sequence[int] | None = None) -> ScoredRule:
+        """All but the losses that the score table of this rule needs; from these splits, all by default."""
         groups, design = self._groups(rule), self.config.design
+        used = np.arange(design.splits) if splits is None else np.asarray(splits, dtype=np.int64)
+        asked, treated = self.decisions()
         return ScoredRule(
             name=rule,
             doc_ids=self.doc_ids,
             n_tokens=self.n_tokens,
             groups=groups,
-            contrast=contrast(*self.decisions(), self.units, groups),
-            blocks=np.arange(design.splits) // design.block_size if design.base == "balanced" else None,
+            contrast=contrast(asked[used], treated[used], self.units, groups),
+            blocks=used // design.block_size if design.base == "balanced" else None,
             include=design.include,
+            models=(len(used), design.splits),
         )
 
     def trained_splits(self) -> list[int]:
-        """Splits whose losses are on disk."""
-        return [s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None]
+        """Splits whose losses are on disk and count: a model that diverged has none."""
+        records = ((s, read_record(self.layout.losses(s))) for s in range(self.config.design.splits))
+        return [split for split, record in records if record is not None and "diverged" not in record.notes]
+
+    def missing_by_coin(self, rule: str = DOCUMENT_RULE) -> pd.DataFrame:
+        """Are models missing at random? On which side of each group's coin the splits are that have no losses.
+
+        Columns: group_id, planned_in, planned_out (splits whose coin decided the group), missing_in, missing_out, and
+        p_value, two-sided by the hypergeometric law of missing splits drawn at random (Fisher's exact test). Sorted by
+        it. Empty where no split is missing.
+        """
+        from scipy.stats import hypergeom
+
+        splits = range(self.config.design.splits)
+        missing = sorted(set(splits) - set(self.trained_splits()))
+        groups = self._groups(rule)
+        coins = contrast(*self.decisions(), self.units, groups)
+        inside, outside = coins.treated & coins.valid, ~coins.treated & coins.valid
+        planned_in, planned_out = inside.sum(axis=0), outside.sum(axis=0)
+        missing_in, missing_out = inside[missing].sum(axis=0), outside[missing].sum(axis=0)
+        law = hypergeom(planned_in + planned_out, planned_in, missing_in + missing_out)
+        tail = np.minimum(law.cdf(missing_in), law.sf(missing_in - 1))
+        table = pd.DataFrame(
+            {
+                "group_id": groups.ids,
+                "planned_in": planned_in,
+                "planned_out": planned_out,
+                "missing_in": missing_in,
+                "missing_out": missing_out,
+                "p_value": np.minimum(1.0, 2 * tail),
+            }
+        )
+        return table[missing_in + missing_out > 0].sort_values("p_value", kind="stable", ignore_index=True)
 
     @cached_property
     def doc_ids(self) -> list[str]:
@@ -183,14 +227,23 @@ class Campaign:
             self._need(path, "sample")
         return np.concatenate([read_bits(path, name) for path in paths])
 
-    def _matrix(self, name: str, evaluation: int, columns: slice, allow_partial: bool) -> NDArray[np.float32]:
+    def _splits(self, allow_partial: bool) -> list[int]:
         done, total = self.trained_splits(), self.config.design.splits
         if len(done) < total and not (allow_partial and done):
-            raise MemoError(f"{self.layout.root}: {len(done)} of {total} models are trained; run it again to go on")
-        first = read_losses(self.layout, done[0], name, evaluation, columns)
-        matrix = np.full((total, len(first)), np.nan, dtype=np.float32)
-        for split in done:
-            matrix[split] = read_losses(self.layout, split, name, evaluation, columns)
+            raise MemoError(
+                f"{self.layout.root}: {len(done)} of {total} models are trained; run it again to go on, "
+                "or take what is there with allow_partial"
+            )
+        return done
+
+    def _rows(self, name: str, splits: Sequence[int], evaluation: int, columns: slice) -> NDArray[np.float32]:
+        return np.stack([read_losses(self.layout, split, name, evaluation, columns) for split in splits])
+
+    def _matrix(self, name: str, evaluation: int, columns: slice, allow_partial: bool) -> NDArray[np.float32]:
+        done, total = self._splits(allow_partial), self.config.design.splits
+        rows = self._rows(name, done, evaluation, columns)
+        matrix = np.full((total, rows.shape[1]), np.nan, dtype=np.float32)
+        matrix[done] = rows
         return matrix
 
     def _frame(self, path: Path, stage: str) -> pd.DataFrame:

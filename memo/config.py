@@ -11,22 +11,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from memo.cluster_settings import Cluster
 from memo.errors import UsageError
 from memo.model_keys import check_model_keys
+from memo.sections import Count, Natural, Real, Section
 
 DOCUMENT_RULE = "document"
 LABELS_RULE = "labels"  # the built-in rule whose groups are in a file of the user's
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 DEFAULT_BLOCK = 16
 LADDER_BLOCK = 12  # at least: whole counts for three rungs at include 0.5
-
-Count = Annotated[int, Field(strict=True, ge=1)]
-Natural = Annotated[int, Field(strict=True, ge=0)]
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Hub(Section):
@@ -224,6 +218,11 @@ class Training(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA GPU where there is one")
     keep_weights: bool = Field(False, strict=True, description="keep a checkpoint of every model")
+    checkpoint_minutes: Annotated[Real, Field(ge=0)] | None = Field(
+        10.0,
+        description="a training that is killed goes on from a state at most so old; shorter ones start again. "
+        "0: saved after every step; null: never",
+    )
 
     @model_validator(mode="after")
     def _within_epochs(self) -> "Training":
@@ -236,12 +235,6 @@ class Training(Section):
     def evaluations(self) -> tuple[int, ...]:
         """Epochs after which every document's loss is measured, rising; the last one is always there."""
         return tuple(sorted({*self.evaluate_at, self.epochs}))
-
-
-class Cluster(Section):
-    """Where the work runs. Never part of a fingerprint."""
-
-    workers: Literal["auto"] | Count = Field("auto", description="worker processes; auto: one per core")
 
 
 class CampaignConfig(Section):

@@ -27,3 +27,22 @@ class LockedError(MemoError):
 
 class DamagedError(MemoError):
     """A file on disk is not what its completion record says."""
+
+
+class DivergedError(MemoError):
+    """The loss of a model turned NaN or infinite: a result of these settings, which another attempt only repeats."""
+
+    def __init__(self, split: int, epoch: int, step: int | None, loss: float) -> None:
+        """`step` counts from the first of the training; None where an evaluation found it. `loss` in nats."""
+        super().__init__(split, epoch, step, loss)  # all of them, or the error could not be pickled
+        self.split, self.epoch, self.step, self.loss = split, epoch, step, loss
+
+    def __str__(self) -> str:
+        where = (
+            f"the evaluation after epoch {self.epoch}" if self.step is None else f"epoch {self.epoch}, step {self.step}"
+        )
+        return f"the loss of split {self.split} became {self.loss} at {where}; lower training.learning_rate"
+
+
+class PartialError(MemoError):
+    """Some of the work failed; the rest is done and kept."""

@@ -9,7 +9,8 @@
     groups/NAME.parquet                doc_id, group_id
     design/block-00000.safetensors     decisions and inclusion of one block of splits, bit-packed
     losses/split-00000.safetensors     loss, n_correct: (evaluations, documents + evaluation texts)
-    weights/split-00000/               a checkpoint, where weights are kept
+    weights/split-00000/               a trained model, where weights are kept
+    checkpoints/split-00000/           the newest states of a training under way, gone when it is done
     logs/split-00000.jsonl             training log
     scores/NAME.parquet                the score table of a rule
 
@@ -69,8 +70,15 @@ class Layout:
     def weights(self, split: int) -> Path:
         return self.root / "weights" / f"split-{split:05d}"
 
+    def checkpoints(self, split: int) -> Path:
+        return self.root / "checkpoints" / f"split-{split:05d}"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
     def log(self, split: int) -> Path:
-        return self.root / "logs" / f"split-{split:05d}.jsonl"
+        return self.logs / f"split-{split:05d}.jsonl"
 
     def scores(self, rule: str) -> Path:
         return self.root / "scores" / f"{rule}.parquet"
@@ -79,3 +87,9 @@ class Layout:
 def record_path(artifact: Path) -> Path:
     """Where the completion record of an artifact lies."""
     return artifact.with_name(artifact.name + RECORD_SUFFIX)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps of the training at which the checkpoints of a folder with a completion record were taken, rising."""
+    found = folder.glob(f"step-*.safetensors{RECORD_SUFFIX}")
+    return sorted(int(path.name.removeprefix("step-").partition(".")[0]) for path in found)

@@ -10,15 +10,14 @@ asked and is never taken over silently. Workers and readers need no lock.
 import contextlib
 import json
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from memo import processes
 from memo.errors import LockedError
+from memo.store import temporary_path
 
 
 def holder(path: Path) -> dict[str, Any] | None:
@@ -34,37 +33,14 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 def is_alive(holding: dict[str, Any]) -> bool:
     """False only where the holder certainly ended: same host, and no process of that id and start time."""
-    if holding.get("host") != socket.gethostname():
-        return True
-    try:
-        started = _started(holding["pid"])
-    except (psutil.NoSuchProcess, KeyError, TypeError):
-        return False
-    except psutil.AccessDenied:
-        return True
-    # A process id is used again sooner or later; the start time tells the two apart.
-    return started == holding.get("started")
-
-
-def _started(pid: int) -> str:
-    """When a process began, in a form that no step of the clock changes: on Linux, ticks since the machine started."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return f"{psutil.Process(pid).create_time():.0f}"
-    return stat.rpartition(")")[2].split()[19]  # field 22 of proc(5), counted behind the name, which may hold anything
+    return processes.is_alive(holding.get("pid"), holding.get("host"), holding.get("started"))
 
 
 @contextlib.contextmanager
 def writer(path: Path) -> Iterator[None]:
     """Holds the lock for the block; raises `LockedError` that names the present holder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "started": _started(os.getpid()),
-        "token": uuid.uuid4().hex,
-    }
+    mine = {**processes.this_process().as_dict(), "token": uuid.uuid4().hex}
     _acquire(path, mine)
     try:
         yield
@@ -93,9 +69,9 @@ def _acquire(path: Path, mine: dict[str, Any]) -> None:
 
 def _create(path: Path, mine: dict[str, Any]) -> bool:
     """Makes the lock appear with its content, so that nobody ever reads half of it."""
-    temporary = path.with_name(f"{path.name}.{mine['token']}")
-    temporary.write_text(json.dumps(mine), encoding="utf-8")
+    temporary = temporary_path(path)
     try:
+        temporary.write_text(json.dumps(mine), encoding="utf-8")
         os.link(temporary, path)  # fails where the name exists, on network file systems too
     except FileExistsError:
         return False
@@ -106,7 +82,7 @@ def _create(path: Path, mine: dict[str, Any]) -> bool:
 
 def _remove_dead(path: Path, dead: dict[str, Any]) -> None:
     """Moves the dead holder's lock away; puts it back if somebody else's was caught by the move."""
-    aside = path.with_name(f"{path.name}.dead-{uuid.uuid4().hex}")
+    aside = temporary_path(path)
     try:
         path.rename(aside)
     except FileNotFoundError:

@@ -14,7 +14,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,10 +24,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from memo import processes
 from memo.errors import DamagedError, UsageError
 from memo.layout import FORMAT_VERSION, record_path
 
 TEMPORARY_MARK = ".tmp-"
+TEMPORARY_NAME = re.compile(
+    re.escape(TEMPORARY_MARK) + r"(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]+$"
+)
+ABANDONED_S = 24 * 3600.0  # a temporary file of another host, whose process cannot be asked, untouched for so long
 
 
 @dataclass(frozen=True)
@@ -54,26 +61,51 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_folder(folder: Path) -> str:
+    """One checksum of the names and contents of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return fingerprint({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})
+
+
+def size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """Bytes and checksum of a file or a folder."""
+    return size_bytes(path), sha256_folder(path) if path.is_dir() else sha256_file(path)
+
+
 @contextlib.contextmanager
 def publishing(path: Path, inputs: Mapping[str, Any], notes: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Yields a temporary path to write to; publishes it with its record when the block ends without an error.
 
+    A folder is published the same way: the block makes it under the temporary name, and it replaces an older one.
     `notes` are recorded and never compared: versions, counts, times.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         yield temporary
         _flush(temporary)
+        size, checksum = _measure(temporary)
         record = {
             "format": FORMAT_VERSION,
-            "bytes": temporary.stat().st_size,
-            "sha256": sha256_file(temporary),
+            "bytes": size,
+            "sha256": checksum,
             "fingerprint": fingerprint(inputs),
             "inputs": dict(inputs),
             "notes": {"written": datetime.now(UTC).isoformat(timespec="seconds"), **(notes or {})},
         }
-        # The old record goes first: between the two renames the file must not look finished.
-        record_path(path).unlink(missing_ok=True)
+        old = read_record(path)
+        if old is None or (old.sha256, old.fingerprint) != (record["sha256"], record["fingerprint"]):
+            # The old record goes first: between the two renames the file must not look finished. The same content may
+            # be published twice, by a worker that was taken for dead; what is finished must then not look unfinished.
+            record_path(path).unlink(missing_ok=True)
+        if temporary.is_dir():
+            _remove(path)  # a folder cannot replace one that has content
         temporary.replace(path)
     write_text(record_path(path), json.dumps(record, indent=1, ensure_ascii=True) + "\n")
 
@@ -88,18 +120,38 @@ def write_text(path: Path, text: str) -> None:
     _flush_folder(path.parent)
 
 
+def temporary_path(path: Path) -> Path:
+    """A new name in the same folder that says which process it belongs to."""
+    owner = processes.this_process()
+    mark = f"{_short(owner.host)}-{owner.pid}-{owner.started}-{uuid.uuid4().hex[:12]}"
+    return path.with_name(f"{path.name}{TEMPORARY_MARK}{mark}")
+
+
+def _short(host: str) -> str:
+    return hashlib.sha256(host.encode()).hexdigest()[:8]
+
+
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+    temporary = temporary_path(path)
     try:
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
@@ -130,9 +182,17 @@ def verified(path: Path) -> Record:
     record = read_record(path)
     if record is None or not path.exists():
         raise DamagedError(f"{path}: not there, or without its completion record; run the stage that makes it")
-    if path.stat().st_size != record.bytes or sha256_file(path) != record.sha256:
-        raise DamagedError(f"{path}: the file differs from its record ({record.bytes} bytes); run the stage again")
+    stat = path.stat()
+    look = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, record.sha256)
+    if look not in _seen_whole or path.is_dir():
+        if _measure(path) != (record.bytes, record.sha256):
+            raise DamagedError(f"{path}: differs from its record ({record.bytes} bytes); run the stage again")
+        _seen_whole.add(look)
     return record
+
+
+# Files this process has hashed: every stage relies on those before it, and a campaign can have gigabytes of losses.
+_seen_whole: set[tuple[str, int, int, int, str]] = set()
 
 
 def is_done(path: Path, inputs: Mapping[str, Any]) -> bool:
@@ -183,9 +243,18 @@ def refuse_changed(path: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Deletes what a killed writer left. Only for the process that holds the campaign's lock."""
+    """Deletes what killed writers left; what a living process, or one on another host, is writing stays."""
     for path in sorted(folder.rglob(f"*{TEMPORARY_MARK}*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if not _is_abandoned(path):
+            continue
+        _remove(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    owner = TEMPORARY_NAME.search(path.name)
+    if owner is not None and owner["host"] == _short(processes.this_host()):
+        return not processes.is_alive(int(owner["pid"]), processes.this_host(), owner["started"])
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_S
+    except FileNotFoundError:
+        return False

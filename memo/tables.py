@@ -9,6 +9,7 @@ Rows of any blocks give the same table, so a campaign is scored in pieces that f
 Shapes: M splits, N documents, B documents of a block, S groups, R rows.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from memo.contrasts import Contrast
 from memo.estimators import Memorization, benjamini_hochberg, memorization
 from memo.groups import Groups, Index
+from memo.splits import METADATA_KEY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +72,7 @@ class ScoredRule:
     contrast: Contrast
     blocks: Index | None  # (M,) block of each split; None where blocks are not balanced
     include: float  # probability that a unit is in a split
+    models: tuple[int, int]  # splits that the scores are from, and splits of the campaign
 
     def score(self, start: int, losses: NDArray[np.floating], correct: NDArray[np.floating]) -> Rows:
         """Rows of documents start .. start + B. losses: (M, B) nats per token; correct: (M, B) right next tokens."""
@@ -135,7 +138,10 @@ class ScoredRule:
             "n_tokens": self.n_tokens[document],
             "reason": pa.array(reason.tolist(), pa.string()),
         }
-        return pa.table({name: columns[name] for name in COLUMNS})
+        used, planned = self.models
+        return pa.table({name: columns[name] for name in COLUMNS}).replace_schema_metadata(
+            {METADATA_KEY: json.dumps({"models": used, "of": planned})}
+        )
 
     def _unit_p_values(self, parts: Sequence[Rows], p_value: NDArray[np.float64]) -> NDArray[np.float64]:
         """(R,) one p-value per group, from the mean loss of its documents, repeated on each of its rows."""
@@ -152,6 +158,12 @@ class ScoredRule:
         of_group = memorization(means, treated, valid, self.blocks).p_value
         row = position[self.groups.group]
         return np.where(row >= 0, of_group[row], p_value)
+
+
+def models_of(table: "pa.Table") -> dict[str, int]:
+    """`models`: how many models a score table is from; `of`: how many the campaign has. Empty for older tables."""
+    found: dict[str, int] = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
+    return found
 
 
 def _first_rows(group: Index, groups: int) -> Index:

@@ -6,22 +6,28 @@ Training has a process of its own because torch holds the interpreter's lock for
 worker for dead, and because a crash in native code must not take the worker along. Imports are paid once.
 """
 
+import errno
 import json
 import os
 import queue
 import sys
 import threading
-import time
+import traceback
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from memo.errors import MemoError, UsageError
+from memo.errors import DivergedError, MemoError, UsageError
+from memo.processes import this_host
+from pipelines.training_log import append
 
 if TYPE_CHECKING:
+    from memo.lm.checkpoint import Checkpoints
     from memo.lm.device import Device
     from memo.lm.train import Setup, SplitResult
     from pipelines.workspace import Workspace
+
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main() -> None:
@@ -44,21 +50,32 @@ def _listen(requests: "queue.Queue[dict[str, Any]]") -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The path of the losses, or an error and its kind; see `pipelines.worker` for the kinds."""
     try:
-        return {"path": train(Path(request["root"]), request["split"])}
+        who = {"attempt": request["attempt"], "worker": request["worker"]}
+        return {"path": train(Path(request["root"]), request["split"], **who)}
     except UsageError as error:
-        return {"error": str(error), "usage": True}
+        return {"error": str(error), "kind": "usage"}
     except MemoError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "kind": "work"}
     except Exception as error:
-        import traceback
-
-        traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        at_fault = isinstance(error, OSError) and error.errno in MACHINE_ERRORS
+        return {"error": _told(error), "kind": "machine" if at_fault else "crash"}
 
 
-def train(root: Path, split: int) -> str:
-    """Trains one split, unless it is done, and publishes its losses. Returns the path of the losses."""
+def _told(error: Exception) -> str:
+    if isinstance(error, MemoError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def train(root: Path, split: int, attempt: int = 1, worker: str = "") -> str:
+    """Trains one split, unless it is done, and publishes its losses. Returns the path of the losses.
+
+    A split that diverges is done as well: its losses are NaN and its record says where.
+    """
     from memo.lm.train import train_split
     from pipelines.workspace import open_workspace
 
@@ -67,19 +84,31 @@ def train(root: Path, split: int) -> str:
     if workspace.split_done(split):
         return str(path)
     setup, device = _prepare(root, workspace.corpus_fingerprint(), _stamp(workspace.layout.config))
-    log_path = workspace.layout.log(split)
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("w", encoding="utf-8") as log:
-        _log(log, {"event": "start", "split": split, "pid": os.getpid()})
-        try:
-            documents = _documents_of(workspace, split)
-            result = train_split(setup, split, documents, device, lambda event: _log(log, {"event": "step", **event}))
-            _publish(workspace, split, result, device)
-        except Exception as error:
-            _log(log, {"event": "failed", "split": split, "error": f"{type(error).__name__}: {error}"})
-            raise
-        _log(log, {"event": "done", "split": split, "seconds": round(result.seconds, 3)})
+    checkpoints = _checkpoints(workspace, split, device)
+    who = {"split": split, "attempt": attempt, "pid": os.getpid(), "host": this_host(), "worker": worker}
+
+    def log(event: str, **fields: Any) -> None:
+        append(workspace.layout.log(split), event, **who, **fields)
+
+    log("start")
+    try:
+        documents = _documents_of(workspace, split)
+        result = train_split(setup, split, documents, device, lambda said: log(**_as_event(said)), checkpoints)
+        _publish(workspace, split, result, device)
+    except DivergedError as error:
+        _publish_diverged(workspace, split, error, device)
+        log("diverged", error=str(error))
+    except Exception as error:
+        log("error", error=_told(error), traceback=traceback.format_exc())
+        raise
+    else:
+        log("done", seconds=round(result.seconds, 3))
+    checkpoints.clear()
     return str(path)
+
+
+def _as_event(said: dict[str, Any]) -> dict[str, Any]:
+    return {"event": "step", **{key: value for key, value in said.items() if key != "split"}}
 
 
 def _stamp(config: Path) -> int:
@@ -127,33 +156,61 @@ def _documents_of(workspace: "Workspace", split: int) -> Any:
     return np.flatnonzero(read_bits(path, "included")[row])
 
 
-def _publish(workspace: "Workspace", split: int, result: "SplitResult", device: "Device") -> None:
-    from safetensors.numpy import save_file
+def _checkpoints(workspace: "Workspace", split: int, device: "Device") -> "Checkpoints":
+    from memo.lm.checkpoint import Checkpoints
 
-    from memo.lm.checkpoint import save_weights
-    from memo.lm.device import describe
-    from memo.splits import metadata
+    minutes = workspace.config.training.checkpoint_minutes
+    return Checkpoints(
+        workspace.layout.checkpoints(split),
+        workspace.loss_inputs(split),
+        device,
+        interval_s=None if minutes is None else 60.0 * minutes,
+    )
+
+
+def _publish(workspace: "Workspace", split: int, result: "SplitResult", device: "Device") -> None:
+    from memo.lm.weights import save_weights
     from memo.store import publishing
 
-    layout, config = workspace.layout, workspace.config
-    if config.training.keep_weights:
-        save_weights(result.model, layout.tokenizer, layout.weights(split))
+    layout = workspace.layout
+    if workspace.config.training.keep_weights:
+        with publishing(layout.weights(split), workspace.loss_inputs(split)) as folder:
+            save_weights(result.model, layout.tokenizer, folder)
     notes = {
-        "machine": describe(device),
         "steps": result.steps,
         "trained_tokens": result.trained_tokens,
         "padding_share": round(result.padding_share, 4),
         "seconds": round(result.seconds, 3),
     }
-    content = {"split": split, "epochs": config.training.evaluations}
-    with publishing(layout.losses(split), workspace.loss_inputs(split), notes) as path:
-        tensors = {"loss": result.loss, "n_correct": result.n_correct}
-        save_file(tensors, path, metadata=metadata(content))
+    _publish_losses(workspace, split, {"loss": result.loss, "n_correct": result.n_correct}, notes, device)
 
 
-def _log(log: IO[str], event: dict[str, Any]) -> None:
-    log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
-    log.flush()
+def _publish_diverged(workspace: "Workspace", split: int, error: DivergedError, device: "Device") -> None:
+    """No evaluation of a model that diverged counts, the early ones neither: they are of a training that is no good."""
+    import numpy as np
+    from safetensors import safe_open
+
+    with safe_open(workspace.layout.tokens, framework="numpy") as file:
+        texts = file.get_slice("offsets").get_shape()[0] - 1
+    nothing = np.full((len(workspace.config.training.evaluations), texts), np.nan, dtype=np.float32)
+    where = {"diverged": {"epoch": error.epoch, "step": error.step, "message": str(error)}}
+    _publish_losses(workspace, split, {"loss": nothing, "n_correct": nothing}, where, device)
+
+
+def _publish_losses(
+    workspace: "Workspace", split: int, tensors: "dict[str, Any]", notes: dict[str, Any], device: "Device"
+) -> None:
+    from safetensors.numpy import save
+
+    from memo.lm.device import describe
+    from memo.splits import metadata
+    from memo.store import publishing
+
+    content = {"split": split, "epochs": workspace.config.training.evaluations}
+    notes = {"machine": describe(device), **notes}
+    with publishing(workspace.layout.losses(split), workspace.loss_inputs(split), notes) as path:
+        # Not `save_file`: where a disk is full it raises an error of its own without the number that says so.
+        path.write_bytes(save(tensors, metadata=metadata(content)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from memo.errors import MemoError, UsageError
+from pipelines import commands_run, commands_show
+from pipelines.options import QuietOption
 
 
 def _version(wanted: bool) -> None:
@@ -32,16 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.", show_default=False)]
-DirOption = Annotated[Path, typer.Option("--dir", help="Campaign directory, new or begun.", show_default=False)]
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Campaign file (YAML).", show_default=False)]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the campaign file: design.splits=128."),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -71,182 +63,14 @@ def demo(
     print_demo(campaign, *extremes(campaign, RULE), by_kind(campaign), planted_guesses(campaign))
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("campaign.yaml"),
-) -> None:
-    """Writes a commented campaign file to start from.
-
-    Example: memo init my-campaign.yaml
-    """
-    from pipelines.template import write_template
-
-    write_template(path)
-    print(f"wrote {path}; set corpus.path, then: memo run {path} --dir campaigns/{path.stem}")
-
-
-@app.command()
-def run(config: ConfigArgument, directory: DirOption, override: SetOption = None, quiet: QuietOption = False) -> None:
-    """Runs every stage; run it again and it goes on where it stopped.
-
-    Example: memo run campaign.yaml --dir campaigns/first --set design.splits=32
-    """
-    from pipelines.progress import Reporter
-
-    reporter = Reporter(quiet)
-    reporter.line(f"memo: {config} -> {directory}")
-    from memo.campaign_file import load
-    from pipelines.stages import run_config
-
-    workspace, before = run_config(load(config, override or ()), directory, reporter)
-    total = workspace.config.design.splits
-    print(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
-
-
-@app.command()
-def ingest(
-    config: ConfigArgument, directory: DirOption, override: SetOption = None, quiet: QuietOption = False
-) -> None:
-    """Reads the corpus, makes the tokens. The first stage alone.
-
-    Example: memo ingest campaign.yaml --dir campaigns/first
-    """
-    from memo.campaign_file import load
-    from pipelines.progress import Reporter
-    from pipelines.stages import run_config
-
-    run_config(load(config, override or ()), directory, Reporter(quiet), stages=("ingest",))
-
-
-def _stage_command(name: str, text: str) -> None:
-    def command(directory: DirArgument, quiet: QuietOption = False) -> None:
-        from pipelines.progress import Reporter
-        from pipelines.stages import run_stage
-
-        run_stage(name, directory, Reporter(quiet))
-
-    command.__doc__ = f"{text}\n\n    Example: memo {name} campaigns/first\n    "
-    app.command(name)(command)
-
-
-_stage_command("group", "Runs the duplication rules. After `memo ingest`.")
-_stage_command("sample", "Flips the coins: which documents each model trains on. After `memo group`.")
-_stage_command("train", "Trains the models that are not trained yet. After `memo sample`.")
-_stage_command("aggregate", "Makes the score tables. After `memo train`.")
-
-
-@app.command()
-def status(directory: DirArgument, as_json: JsonOption = False) -> None:
-    """What is done, also while it runs.
-
-    Example: memo status campaigns/first --json
-    """
-    from pipelines.show import print_json
-    from pipelines.status import status as campaign_status
-
-    data = campaign_status(directory)
-    if as_json:
-        print_json(data)
-        return
-    corpus = data["corpus"]
-    print(f"{data['campaign']}: {'complete' if data['complete'] else 'not complete'}")
-    if corpus:
-        rejected = sum(corpus["rejected"].values())
-        print(
-            f"{corpus['kept']:,} documents, {corpus['tokens']:,} tokens, {rejected:,} records rejected"
-            + (" (corpus/rejected.parquet says why)" if rejected else "")
-        )
-    for name, count in data["stages"].items():
-        others = "".join(f", {count[kind]} {kind}" for kind in ("failed", "stale") if count[kind])
-        print(f"  {name:<10} {count['done']:>5} of {count['total']}{others}")
-    if data["running"]:
-        print(f"running: process {data['running']['pid']} on {data['running']['host']}")
-        for split, event in data["running"]["training"].items():
-            print(f"  split {split}: step {event.get('step')} of {event.get('steps')}")
-
-
-@app.command()
-def scores(
-    directory: DirArgument,
-    rule: Annotated[str, typer.Option("--rule", help="What was kept or left out together.")] = "document",
-    top: Annotated[int | None, typer.Option("--top", min=1, help="Only this many, the most memorized.")] = None,
-    siblings: Annotated[
-        bool, typer.Option("--siblings", help="The document score by the number of its siblings in the split.")
-    ] = False,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
-) -> None:
-    """The score table of a rule, most memorized first.
-
-    Example: memo scores campaigns/first --rule exact --top 10
-    """
-    from memo.campaign import open_campaign
-    from pipelines import show
-
-    if as_json and as_csv:
-        raise UsageError("expected --json or --csv, found both")
-    campaign = open_campaign(directory)
-    _warn_if_stale(directory, rule)
-    if siblings and rule == "document":
-        raise UsageError("--siblings: expected the rule whose groups are meant, for instance --rule near")
-    if siblings:
-        show.print_siblings(campaign.scores_by_siblings(rule), rule, as_json, as_csv)
-        return
-    frame = campaign.scores(rule)
-    total = len(frame)
-    frame = frame.sort_values("memorization", ascending=False, kind="stable", na_position="last")
-    if as_json or as_csv:
-        frame = frame if top is None else frame.head(top)
-        show.print_json(show.records(frame)) if as_json else show.print_csv(frame)
-        return
-    frame = frame.head(top or 20)
-    show.print_scores(campaign, frame, f"Rule {rule}: {len(frame)} of {total:,} rows, nats per token, out - in")
-
-
-def _warn_if_stale(directory: Path, rule: str) -> None:
-    from pipelines.status import stale_scores
-
-    if stale_scores(directory, rule):
-        print(f"memo: this table is older than the campaign; renew it: memo aggregate {directory}", file=sys.stderr)
-
-
-@app.command("show")
-def show_document(
-    directory: DirArgument,
-    document: Annotated[str, typer.Argument(metavar="DOC", help="Identifier of the document.", show_default=False)],
-    as_json: JsonOption = False,
-) -> None:
-    """One document: text, scores under every rule, loss by epoch.
-
-    Example: memo show campaigns/demo planted:uuid:00
-    """
-    from memo.campaign import open_campaign
-    from pipelines import show
-
-    campaign = open_campaign(directory)
-    if as_json:
-        show.print_json(show.document(campaign, document))
-    else:
-        show.print_document(campaign, document)
-
-
-@app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Versions, devices, and modules of the user's own that shadow memo's.
-
-    Example: memo doctor
-    """
-    from pipelines.doctor import diagnose
-    from pipelines.show import print_json
-
-    data = diagnose()
-    if as_json:
-        print_json(data)
-    else:
-        for key, value in data.items():
-            print(f"{key:<12} {value}")
-    if data["shadowed"]:
-        raise MemoError(f"shadowed: {'; '.join(data['shadowed'])}; rename these, or start memo elsewhere")
+for command in (
+    *(commands_run.init, commands_run.run, commands_run.ingest, commands_run.group, commands_run.sample),
+    *(commands_run.train, commands_run.aggregate, commands_show.status, commands_show.scores),
+):
+    app.command()(command)
+app.command("show")(commands_show.show_document)
+app.command()(commands_run.verify)
+app.command()(commands_show.doctor)
 
 
 def main() -> None:

@@ -1,125 +1,155 @@
-"""The Dask cluster and the tasks that run on it.
+"""Where the models are trained: workers on this machine, those of a scheduler that runs somewhere, or SLURM jobs.
 
-A task trains one split, skips it if it is done, and returns the path of its losses. It hands the work to a child
-process (see `pipelines.child`) that lives as long as the worker.
+    with connect(cluster, device, tasks, folder, reporter) as workers:
+        workers.client.submit(...)
+
+A scheduler executes what reaches its port. The local one listens on 127.0.0.1 alone.
 """
 
-import atexit
 import contextlib
-import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memo.config import Cluster
-from memo.errors import MemoError, UsageError
+from memo.cluster_settings import Cluster
+from memo.errors import UsageError
+from pipelines.progress import Reporter
 
 if TYPE_CHECKING:
     from distributed import Client
 
-CHILD_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-    # glibc gives large tensors back to the system at every step and fetches them zeroed again. Told to keep them, a
-    # Llama of width 64 on 2 cores spent 2 s in the system instead of 23, and 4.4 s a split instead of 7.4.
-    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
-}
 # Ctrl-C reaches every process of a terminal. It is for the coordinator alone, which stops the others in order; what a
 # worker starts inherits this.
 IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+CONNECT_S = 20.0
 
 
-def worker_count(cluster: Cluster, tasks: int) -> int:
-    """Workers to start: one per core that this process may use, and no more than there are tasks."""
-    if cluster.workers != "auto":
-        return min(cluster.workers, tasks)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, tasks))
+@dataclass(frozen=True)
+class Workers:
+    """A client, and a way to ask for workers that have gone."""
+
+    client: "Client"
+    revive: Callable[[], None]
 
 
 @contextlib.contextmanager
-def local_client(workers: int) -> "Iterator[Client]":
-    """A cluster on this machine: single-threaded worker processes, a scheduler that listens on 127.0.0.1 alone."""
-    import logging
+def connect(cluster: Cluster, device: str, tasks: int, folder: Path, reporter: Reporter) -> Iterator[Workers]:
+    """Workers for so many tasks; folder: where SLURM jobs write their logs."""
+    _silence_dask()
+    if cluster.scheduler is not None:
+        reporter.line(f"train: {tasks} models to train on the workers of {cluster.scheduler}")
+        with _client_of(cluster.scheduler) as client:
+            yield Workers(client, lambda: None)
+    elif cluster.slurm is not None:
+        from pipelines.slurm import slurm_client
 
+        with slurm_client(cluster.slurm, folder, tasks, reporter) as client:
+            yield Workers(client, lambda: None)
+    else:
+        gpus = visible_gpus() if device != "cpu" else []
+        number = worker_count(cluster, tasks, len(gpus))
+        reporter.line(f"train: {tasks} models to train, {number} at a time; starting the workers")
+        with local_cluster(number, gpus) as workers:
+            yield workers
+
+
+def _silence_dask() -> None:
+    """What happens to workers is told by the dispatcher, in the campaign's own terms."""
+    import distributed  # noqa: F401 - sets the levels of its loggers when it is imported
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def worker_count(cluster: Cluster, tasks: int, gpus: int = 0) -> int:
+    """Workers to start: one per GPU, else one per core that this process may use, and no more than there are tasks."""
+    if cluster.workers != "auto":
+        return min(cluster.workers, tasks)
+    from dask.system import CPU_COUNT  # what affinity and control groups leave of the machine
+
+    booked = int(os.environ.get("SLURM_CPUS_PER_TASK", CPU_COUNT))  # not every SLURM cluster binds jobs to their cores
+    return max(1, min(gpus or min(CPU_COUNT, booked), tasks))
+
+
+def visible_gpus() -> list[str]:
+    """Names under which this process sees CUDA devices, for CUDA_VISIBLE_DEVICES; none without a driver."""
+    if not Path("/proc/driver/nvidia").exists():
+        return []
+    # Asked in a process of its own: torch takes seconds and memory, and a CUDA context must not be inherited.
+    ask = "import torch; print(torch.cuda.device_count())"
+    answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(index) for index in range(int(answer.stdout))]
+
+
+@contextlib.contextmanager
+def local_cluster(number: int, gpus: list[str]) -> Iterator[Workers]:
+    """Worker processes of one thread on this machine, each with a GPU of its own where there are any."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, Nanny, Scheduler, SpecCluster
 
-    # Workers that go because the cluster is closed are not news.
-    settings = {"distributed.worker.daemon": True, "distributed.admin.log-format": "%(name)s: %(message)s"}
+    settings = {
+        "distributed.worker.daemon": True,
+        "distributed.admin.log-format": "%(name)s: %(message)s",
+        # The dispatcher counts deaths itself: it knows which split was in training.
+        "distributed.scheduler.allowed-failures": 0,
+    }
+    scheduler = {"host": "127.0.0.1", "port": 0, "dashboard_address": ":0"}  # any free port: there may be a second memo
+    specification = {
+        index: {"cls": Nanny, "options": _worker_options(gpus[index % len(gpus)] if gpus else None)}
+        for index in range(number)
+    }
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=":0",  # any free port of this host: a second memo must not complain about the first
-            memory_limit=0,  # the memory is the child's, which the worker's own limit does not see
+        SpecCluster(
+            workers=specification,
+            scheduler={"cls": Scheduler, "options": scheduler},
             silence_logs=logging.CRITICAL,
-            preload=IGNORE_INTERRUPTS,
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield client
+        yield Workers(client, lambda: cluster.scale(number))
 
 
-class Child:
-    """A training process of this worker."""
+def _worker_options(gpu: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "nthreads": 1,
+        "memory_limit": 0,  # the memory is the child's, which the worker's own limit does not see
+        "dashboard_address": None,
+        "silence_logs": logging.CRITICAL,
+        "preload": IGNORE_INTERRUPTS,
+    }
+    if gpu is not None:
+        options |= {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": gpu}}
+    return options
 
-    def __init__(self) -> None:
-        environment = {**os.environ, **CHILD_ENVIRONMENT}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        # -P: a folder named `pipelines` where the user stands must not be taken for this package.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipelines.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-            encoding="utf-8",
+
+@contextlib.contextmanager
+def _client_of(scheduler: str) -> "Iterator[Client]":
+    """A client of a running scheduler, by its address or by the file that it wrote."""
+    from distributed import Client
+
+    by_address = "://" in scheduler
+    if not by_address and not Path(scheduler).is_file():
+        raise UsageError(
+            f"cluster.scheduler: expected an address (tcp://host:8786) or a scheduler file, found {scheduler!r}"
         )
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Sends a request and waits for its answer; raises `MemoError` if the process ends instead."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise MemoError("the training process has no pipes")
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise MemoError(f"the training process ended with exit code {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """Closes the pipe, on which the process exits."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        self._process.wait()
-
-
-_child: Child | None = None
-
-
-def train_split(root: str, split: int) -> str:
-    """The task: trains one split in this worker's child process, returns the path of its losses."""
-    global _child
-    if _child is None:
-        _child = Child()
-        atexit.register(_child.close)
+    where = {"address": scheduler} if by_address else {"scheduler_file": scheduler}
     try:
-        answer = _child.ask({"root": root, "split": split})
-    except MemoError:
-        atexit.unregister(_child.close)
-        _child = None  # the next task gets a fresh process
-        raise
-    if "error" in answer:
-        raise (UsageError if answer.get("usage") else MemoError)(answer["error"])
-    return str(answer["path"])
+        client = Client(**where, timeout=CONNECT_S)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"cluster.scheduler: cannot reach {scheduler} ({reason}); start one with: dask scheduler --host 127.0.0.1"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=5)

@@ -7,8 +7,6 @@ Cost: the texts are held in memory once, because a tokenizer trained on the corp
 """
 
 import collections
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 
 from memo.config import Source
 from memo.errors import UsageError
-from memo.store import TEMPORARY_MARK, publishing
+from memo.store import publishing
 from pipelines.progress import Bar, Reporter
 from pipelines.workspace import Workspace
 from subsets.readers import Document, Rejected, read_source
@@ -98,18 +96,12 @@ def _tokenize(workspace: Workspace, corpus: _Texts, evaluation: _Texts) -> tuple
     from memo.lm import tokens as tokenizers
 
     settings = workspace.config.tokenizer
-    folder = workspace.layout.tokenizer
-    fresh = folder.with_name(f"{folder.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
-    try:
+    with publishing(workspace.layout.tokenizer, workspace.ingest_inputs()) as folder:
         if settings.name is None:
-            tokenizer = tokenizers.train_tokenizer((d.text for d in corpus.kept), settings.vocab_size, fresh)
+            tokenizer = tokenizers.train_tokenizer((d.text for d in corpus.kept), settings.vocab_size, folder)
         else:
-            tokenizer = tokenizers.save_tokenizer(settings.name, fresh)
+            tokenizer = tokenizers.save_tokenizer(settings.name, folder)
         tokenizers.window_start_id(tokenizer)  # refused now, not in every worker
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     texts = [document.text for document in (*corpus.kept, *evaluation.kept)]
     tokens, offsets = tokenizers.encode(tokenizer, texts)
     counts = np.diff(offsets)
@@ -128,7 +120,7 @@ def _reject_empty(texts: _Texts, counts: Any) -> None:
 
 
 def _write(workspace: Workspace, corpus: _Texts, evaluation: _Texts, tokens: Any, offsets: Any) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     layout, inputs = workspace.layout, workspace.ingest_inputs()
     counts = np.diff(offsets)
@@ -145,7 +137,7 @@ def _write(workspace: Workspace, corpus: _Texts, evaluation: _Texts, tokens: Any
     with publishing(layout.rejected, inputs) as path:
         _write_rejected(path, {"corpus": corpus, "evaluation": evaluation})
     with publishing(layout.tokens, inputs, {"tokenizer": _tokenizer_note(workspace)}) as path:
-        save_file({"tokens": tokens, "offsets": offsets}, path)
+        path.write_bytes(save({"tokens": tokens, "offsets": offsets}))
     with publishing(layout.documents, inputs, notes) as path:
         _write_documents(path, corpus.kept, counts[: len(corpus.kept)])
 

@@ -4,19 +4,22 @@ A stage that has nothing to do returns at once, before it imports anything heavy
 costs a look at its records.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from memo.cluster_settings import Cluster
 from memo.config import CampaignConfig
-from memo.errors import UsageError
+from memo.errors import PartialError, UsageError
 from memo.layout import Layout
 from memo.lock import writer
 from pipelines.progress import Reporter
 from pipelines.status import status
 from pipelines.workspace import Workspace, open_workspace, settle
 
-Stage = Callable[[Workspace, Reporter], None]
+Stage = Callable[..., None]  # of a workspace and a reporter
 STAGES = ("ingest", "group", "sample", "train", "aggregate")
 
 
@@ -27,26 +30,77 @@ def stage(name: str) -> Stage:
 
 
 def run_config(
-    config: CampaignConfig, root: Path, reporter: Reporter, stages: tuple[str, ...] = STAGES
+    config: CampaignConfig,
+    root: Path,
+    reporter: Reporter,
+    stages: tuple[str, ...] = STAGES,
+    cluster: Cluster | None = None,
+    allow_partial: bool = False,
 ) -> tuple[Workspace, bool]:
     """Runs stages of a campaign file in a directory, new or begun. Also gives whether it was complete already.
 
-    Raises `UsageError` for a changed setting.
+    cluster: where the work runs this time; it is not saved. allow_partial: scores from the models that are there, where
+    others failed or diverged. Raises `UsageError` for a changed setting, `PartialError` at the end where splits failed.
     """
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: expected a directory or nothing, found a file; choose another --dir")
     with writer(Layout(root).lock):
-        workspace = settle(config, root)
+        workspace = _on(settle(config, root), cluster)
         complete = status(root)["complete"]
+        failure: PartialError | None = None
         for name in stages:
-            stage(name)(workspace, reporter)
+            try:
+                _run(name, workspace, reporter, allow_partial)
+            except PartialError as error:
+                if not allow_partial:
+                    raise
+                failure = error
+        if failure is not None:
+            raise failure
     return workspace, complete
 
 
-def run_stage(name: str, root: Path, reporter: Reporter) -> Workspace:
+def run_stage(
+    name: str, root: Path, reporter: Reporter, cluster: Cluster | None = None, allow_partial: bool = False
+) -> Workspace:
     """Runs one stage of an existing campaign with its own saved configuration."""
-    workspace = open_workspace(root)
+    workspace = _on(open_workspace(root), cluster)
     with writer(workspace.layout.lock):
         workspace.refuse_changes()
-        stage(name)(workspace, reporter)
+        _run(name, workspace, reporter, allow_partial)
     return workspace
+
+
+def train_some(text: str, root: Path, reporter: Reporter, cluster: Cluster | None = None) -> None:
+    """Trains the splits named as `0-15,20`. Takes no lock, so several hosts can each train their share.
+
+    Raises `UsageError` for splits that the campaign does not have.
+    """
+    from pipelines.train import train
+
+    workspace = _on(open_workspace(root), cluster)
+    workspace.refuse_changes()
+    train(workspace, reporter, parse_splits(text, workspace.config.design.splits))
+
+
+def parse_splits(text: str, total: int) -> list[int]:
+    """`0-3,8` -> [0, 1, 2, 3, 8]."""
+    splits: set[int] = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
+        if not first <= last < total:
+            raise UsageError(f"--splits: expected numbers from 0 to {total - 1} such as 0-15 or 3,7, found {text!r}")
+        splits.update(range(first, last + 1))
+    return sorted(splits)
+
+
+def _run(name: str, workspace: Workspace, reporter: Reporter, allow_partial: bool) -> None:
+    options = {"allow_partial": allow_partial} if name == "aggregate" else {}
+    stage(name)(workspace, reporter, **options)
+
+
+def _on(workspace: Workspace, cluster: Cluster | None) -> Workspace:
+    if cluster is None:
+        return workspace
+    return replace(workspace, config=workspace.config.model_copy(update={"cluster": cluster}))

@@ -1,5 +1,7 @@
-"""What of a campaign is done, from its records alone: no lock, no heavy import, also while it runs."""
+"""What of a campaign is done, from its records and logs alone: no lock, no heavy import, also while it runs."""
 
+import contextlib
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -7,8 +9,8 @@ from typing import Any
 
 from memo import lock
 from memo.errors import MemoError
-from memo.store import fingerprint, read_record
-from pipelines.train import last_event
+from memo.store import fingerprint, read_record, size_bytes
+from pipelines import training_log
 from pipelines.workspace import Workspace, open_workspace
 
 Artifacts = Iterable[tuple[Path, Callable[[], dict[str, Any]]]]
@@ -17,31 +19,45 @@ Artifacts = Iterable[tuple[Path, Callable[[], dict[str, Any]]]]
 def status(root: Path) -> dict[str, Any]:
     """Per stage: how many artifacts are done, wanted, and made from something that has changed since (stale).
 
-    Records are compared, files are not hashed again; `memo run` verifies them before it relies on them.
+    Records are compared, files are not hashed again: `memo run` verifies them before it relies on them, `memo verify`
+    when it is asked to.
     """
     workspace = open_workspace(root)
     config = workspace.config
-    stages = {name: _count(artifacts) for name, artifacts in _artifacts(workspace).items()}
-    stages["train"]["failed"] = _failed(workspace)
+    stages = {name: _count(found) for name, found in artifacts(workspace).items()}
+    train = stages["train"]
+    logs = {split: training_log.read(workspace.layout.log(split)) for split in _without_losses(workspace)}
+    failed = {str(split): log.error for split, log in logs.items() if log.error is not None}
+    diverged = {str(s): why for s in range(config.design.splits) if (why := workspace.diverged(s)) is not None}
+    train["failed"] = len(failed)
+    train["done"] = max(0, train["done"] - len(diverged))
     record = read_record(workspace.layout.documents)
+    running = _coordinator(workspace)
+    training = {split: log for split, log in logs.items() if log.is_running(time.time())}
     return {
         "campaign": str(root),
-        "running": _running(workspace),
+        "running": running,
         "stages": stages,
         "complete": all(stage["done"] == stage["total"] for stage in stages.values()),
+        "failed": failed,
+        "diverged": diverged,
+        "training": {str(split): _progress(log) for split, log in training.items()},
+        "speed": _speed(workspace, list(training.values()), train["total"] - train["done"] - len(diverged)),
         "corpus": {} if record is None else {key: value for key, value in record.notes.items() if key != "written"},
         "design": config.design.model_dump(mode="json"),
     }
 
 
-def _artifacts(workspace: Workspace) -> dict[str, Artifacts]:
+def artifacts(workspace: Workspace) -> dict[str, Artifacts]:
+    """Stage -> every file that it makes, with what the file is made from."""
     layout, config = workspace.layout, workspace.config
+    splits = _usable(workspace)
     return {
         "ingest": [(path, workspace.ingest_inputs) for path in workspace.corpus_files()],
         "group": [(layout.groups(s.name), partial(workspace.group_inputs, s)) for s in config.rules],
         "sample": [(layout.block(b), partial(workspace.block_inputs, b)) for b in range(config.design.blocks)],
         "train": [(layout.losses(s), partial(workspace.loss_inputs, s)) for s in range(config.design.splits)],
-        "aggregate": [(layout.scores(name), partial(workspace.score_inputs, name)) for name in workspace.rules],
+        "aggregate": [(layout.scores(name), partial(workspace.score_inputs, name, splits)) for name in workspace.rules],
     }
 
 
@@ -49,16 +65,22 @@ def stale_scores(root: Path, rule: str) -> bool:
     """True where a rule's table on disk was made from losses, splits or groups that have changed since."""
     workspace = open_workspace(root)
     record = read_record(workspace.layout.scores(rule)) if rule in workspace.rules else None
-    return record is not None and not _is_current(record.fingerprint, partial(workspace.score_inputs, rule))
+    inputs = partial(workspace.score_inputs, rule, _usable(workspace))
+    return record is not None and not _is_current(record.fingerprint, inputs)
 
 
-def _failed(workspace: Workspace) -> int:
-    """Splits whose last training ended in an error, and that have no losses."""
-    return sum(
-        last_event(workspace.layout.log(split)).get("event") == "failed"
-        for split in range(workspace.config.design.splits)
-        if read_record(workspace.layout.losses(split)) is None
-    )
+def _usable(workspace: Workspace) -> list[int]:
+    """Splits with losses that count, by their records."""
+    from memo.layout import record_path
+
+    splits = range(workspace.config.design.splits)
+    there = [split for split in splits if record_path(workspace.layout.losses(split)).exists()]
+    return [split for split in there if workspace.diverged(split) is None]
+
+
+def _without_losses(workspace: Workspace) -> list[int]:
+    splits = range(workspace.config.design.splits)
+    return [split for split in splits if read_record(workspace.layout.losses(split)) is None]
 
 
 def _count(artifacts: Artifacts) -> dict[str, int]:
@@ -68,7 +90,7 @@ def _count(artifacts: Artifacts) -> dict[str, int]:
         record = read_record(path)
         if record is None or not path.exists():
             continue
-        current = record.bytes == path.stat().st_size and _is_current(record.fingerprint, inputs)
+        current = record.bytes == size_bytes(path) and _is_current(record.fingerprint, inputs)
         counts["done" if current else "stale"] += 1
     return counts
 
@@ -80,14 +102,43 @@ def _is_current(recorded: str, inputs: Callable[[], dict[str, Any]]) -> bool:
         return False  # what it was made from is not there any more
 
 
-def _running(workspace: Workspace) -> dict[str, Any] | None:
-    """Who writes to the campaign now, and the splits that are in training."""
+def _coordinator(workspace: Workspace) -> dict[str, Any] | None:
+    """Who writes to the campaign now. Array jobs that train some splits hold no lock and are not named here."""
     holding = lock.holder(workspace.layout.lock)
     if holding is None or not lock.is_alive(holding):
         return None
-    training = {}
-    for split in range(workspace.config.design.splits):
-        event = last_event(workspace.layout.log(split))
-        if event.get("event") == "step":
-            training[str(split)] = {key: event[key] for key in ("epoch", "step", "steps", "loss") if key in event}
-    return {"pid": holding.get("pid"), "host": holding.get("host"), "training": training}
+    return {"pid": holding.get("pid"), "host": holding.get("host")}
+
+
+def _progress(log: training_log.Training) -> dict[str, Any]:
+    newest = {**log.last, **(log.steps[-1] if log.steps else {})}
+    keys = ("host", "pid", "attempt", "epoch", "step", "steps", "loss", "tokens_per_s")
+    told = {key: newest[key] for key in keys if key in newest}
+    return {**told, "doing": log.last["event"], "heard_s_ago": round(time.time() - log.last["time"], 1)}
+
+
+def _speed(workspace: Workspace, training: list[training_log.Training], left: int) -> dict[str, float | None]:
+    """Tokens per second and models per hour of what is in training now, and seconds left at that speed."""
+    tokens = sum(log.steps[-1].get("tokens_per_s", 0.0) for log in training if log.steps)
+    models_per_s = _models_per_s(workspace, training)
+    to_do = left - sum(log.share for log in training)
+    return {
+        "tokens_per_s": round(tokens, 1) if training else None,
+        "models_per_hour": round(3600 * models_per_s, 2) if models_per_s else None,
+        "left_s": round(to_do / models_per_s) if models_per_s else None,
+    }
+
+
+def _models_per_s(workspace: Workspace, training: list[training_log.Training]) -> float:
+    """From the models finished since the coordinator began, where there are enough; else from steps."""
+    if not training:
+        return 0.0
+    with contextlib.suppress(FileNotFoundError):
+        began = workspace.layout.lock.stat().st_mtime
+        finished = 0
+        for split in range(workspace.config.design.splits):
+            with contextlib.suppress(FileNotFoundError):
+                finished += workspace.layout.losses(split).stat().st_mtime >= began
+        if finished >= len(training):
+            return (finished + sum(log.share for log in training)) / max(1e-9, time.time() - began)
+    return sum(log.shares_per_s for log in training)

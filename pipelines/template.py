@@ -1,6 +1,12 @@
-"""The commented campaign file of `memo init`, made from the configuration's own documentation."""
+"""What `memo init` writes: a commented campaign file, made from the configuration's documentation, and a job script.
+
+write_template(Path("first.yaml"))
+write_array_script(Path("first.yaml"), Path("first.sbatch"))
+"""
 
 import json
+import math
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -9,9 +15,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from memo.config import CampaignConfig, Source
+from memo.campaign_file import load
+from memo.config import CampaignConfig, Design, Source
 from memo.errors import UsageError
 from memo.store import write_text
+from pipelines.slurm_text import sbatch_path, shell_path
 
 HEAD = """\
 # A memo campaign: which corpus, which splits, which models.
@@ -23,6 +31,46 @@ HEAD = """\
 corpus:                        # or a list of sources; or builtin: stdlib; or hub: {{name: wikitext, config: ...}}
   path: data/*.jsonl
 """
+ARRAY = """\
+#!/usr/bin/env bash
+# Trains the {splits} models of a memo campaign as a SLURM job array, {share} models a task, where no scheduler runs.
+#
+# Before, in this folder, which the nodes must see as well:
+#
+#     memo ingest {config} --dir {directory} && memo group {directory} && memo sample {directory}
+#     mkdir -p {logs}
+#
+# This script, and what follows when every task is done:
+#
+#     job=$(sbatch --parsable {script})
+#     sbatch --dependency=afterok:$job --wrap={aggregate}
+#
+# A task that is preempted starts again by itself. After a time limit or a failure submit the script once more: what is
+# trained is not trained again.
+#
+#SBATCH --job-name=memo
+#SBATCH --array=0-{last}
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output={log}
+#
+# For one task. memo trains one model per core, or one per GPU where it finds GPUs.
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=8G
+#SBATCH --time=4:00:00
+##SBATCH --gres=gpu:1
+##SBATCH --partition=...
+##SBATCH --account=...
+set -euo pipefail
+
+# Whatever makes the command `memo` available: module load python; source .venv/bin/activate
+
+splits={splits}
+share={share}
+first=$((SLURM_ARRAY_TASK_ID * share))
+last=$((first + share < splits ? first + share - 1 : splits - 1))
+exec memo train {directory} --splits "$first-$last"
+"""
 NOT_SHOWN = {"path", "hub", "builtin", "planted"}
 
 
@@ -31,6 +79,33 @@ def write_template(path: Path) -> None:
     if path.exists():
         raise UsageError(f"{path}: expected a new file, found one; choose another name")
     write_text(path, HEAD.format(name=path, stem=path.stem) + _body())
+
+
+def write_array_script(
+    campaign_file: Path, path: Path, directory: Path | None = None, per_task: int | None = None
+) -> None:
+    """Writes a job script for `sbatch --array` that trains `per_task` models a task, by default a block of the design.
+
+    The numbers are those of the campaign file, or the defaults where there is none yet. Raises `UsageError` rather than
+    overwrite a file, and for paths that a job script cannot hold.
+    """
+    if path.exists():
+        raise UsageError(f"{path}: expected a new file, found one; choose another name")
+    directory = directory or Path("campaigns") / campaign_file.stem
+    design = load(campaign_file).design if campaign_file.exists() else Design()
+    share = min(per_task or design.block_size, design.splits)
+    text = ARRAY.format(
+        splits=design.splits,
+        share=share,
+        last=math.ceil(design.splits / share) - 1,
+        config=shell_path(campaign_file),
+        directory=shell_path(directory),
+        logs=shell_path(directory / "logs"),
+        log=sbatch_path(directory / "logs", "slurm-%A_%a.log"),
+        script=shell_path(path),
+        aggregate=shlex.quote(f"memo aggregate {shell_path(directory)}"),
+    )
+    write_text(path, text)
 
 
 def _body() -> str:

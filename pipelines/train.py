@@ -1,98 +1,56 @@
-"""Fourth stage: one model per split, one task per model, on a local Dask cluster.
+"""Fourth stage: one model per split, one Dask task per model.
 
 What is done is verified and skipped. A split that fails is named at the end; the others finish first.
 """
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import shutil
+from collections.abc import Iterable
 
-from memo.errors import MemoError, UsageError
+from memo.errors import PartialError
 from memo.store import remove_temporaries
-from pipelines import cluster
-from pipelines.progress import Bar, Reporter
+from pipelines.progress import Reporter
 from pipelines.workspace import Workspace
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-POLL_S = 0.5
-TAIL_BYTES = 4096
 
 
 def run(workspace: Workspace, reporter: Reporter) -> None:
-    """Writes losses/split-*.safetensors for the splits that are not done. Raises `MemoError` naming failed ones."""
-    splits = workspace.config.design.splits
-    todo = [split for split in range(splits) if not workspace.split_done(split)]
-    if not todo:
-        return
-    remove_temporaries(workspace.layout.root)
-    for split in todo:
-        workspace.layout.log(split).unlink(missing_ok=True)
-    workers = cluster.worker_count(workspace.config.cluster, len(todo))
-    reporter.line(f"train: {len(todo)} of {splits} models, {workers} at a time; starting the workers")
-    with cluster.local_client(workers) as client, reporter.bar("train", splits, "model") as bar:
-        failed = _train(client, workspace, todo, bar)
+    """Writes losses/split-*.safetensors for the splits that are not done. Raises `PartialError`."""
+    train(workspace, reporter, range(workspace.config.design.splits))
+
+
+def train(workspace: Workspace, reporter: Reporter, splits: Iterable[int]) -> None:
+    """The same for some of the splits. Needs no lock: two processes that train the same split write the same."""
+    wanted = list(splits)
+    todo = [split for split in wanted if not workspace.split_done(split)]
+    try:
+        failed = _train(workspace, reporter, todo, len(wanted)) if todo else {}
+    finally:
+        _tidy(workspace, wanted)
     if failed:
         split, message = next(iter(failed.items()))
-        raise MemoError(
-            f"{len(failed)} of {splits} splits failed; the others are kept. Split {split}: {message} "
-            f"(log: {workspace.layout.log(split)})"
+        raise PartialError(
+            f"{len(failed)} of {workspace.config.design.splits} splits failed; the others are kept. Split {split}: "
+            f"{message} (log: {workspace.layout.log(split)})"
         )
 
 
-def _train(client: "Client", workspace: Workspace, todo: list[int], bar: Bar) -> dict[int, str]:
+def _train(workspace: Workspace, reporter: Reporter, todo: list[int], total: int) -> dict[int, str]:
     """Split -> message, for the splits that failed."""
-    from distributed import wait
+    from pipelines.cluster import connect
+    from pipelines.dispatch import Dispatcher
 
-    root = str(workspace.layout.root.resolve())
-    futures = {
-        client.submit(cluster.train_split, root, split, key=f"train-{split}", pure=False, retries=0): split
-        for split in todo
-    }
-    failed: dict[int, str] = {}
-    before = workspace.config.design.splits - len(todo)
-    pending = set(futures)
-    while pending:
-        try:
-            finished = wait(pending, timeout=POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            finished = set()
-        pending -= finished
-        for future in finished:
-            error = future.exception()
-            if isinstance(error, UsageError):
-                raise error  # the same for every split: no use in trying the others
-            if error is not None:
-                failed[futures[future]] = " ".join(str(error).split())
-        running = [futures[future] for future in pending]
-        bar.update(before + len(todo) - len(pending) + sum(_shares(workspace, running)))
-    return failed
+    config, layout = workspace.config, workspace.layout
+    remove_temporaries(layout.root)
+    with (
+        connect(config.cluster, config.training.device, len(todo), layout.logs, reporter) as workers,
+        reporter.bar("train", total, "model") as bar,
+    ):
+        return Dispatcher(workers.client, workspace, reporter, workers.revive).train(todo, total, bar)
 
 
-def _shares(workspace: Workspace, running: list[int]) -> Iterator[float]:
-    """How much of each running split is trained, from the last line of its log."""
-    for split in running:
-        event = last_event(workspace.layout.log(split))
-        if event.get("steps"):
-            yield event["step"] / event["steps"]
-
-
-def last_event(log: Path) -> dict[str, Any]:
-    """The newest whole line of a training log; empty where there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return {}
-    for line in reversed(lines):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # a line that is being written
-        if isinstance(event, dict):
-            return event
-    return {}
+def _tidy(workspace: Workspace, splits: list[int]) -> None:
+    """Removes what processes left that were killed on the way: temporary files, checkpoints of splits that are done."""
+    left = [split for split in splits if workspace.layout.checkpoints(split).exists()]
+    for split in left:
+        if workspace.split_done(split):
+            shutil.rmtree(workspace.layout.checkpoints(split), ignore_errors=True)
+    remove_temporaries(workspace.layout.root)

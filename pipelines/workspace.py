@@ -5,7 +5,7 @@ split, model, training and evaluation texts, so a rule outside the design, more 
 leave it as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from subsets.registry import source_of
 
 # They change where and how fast a model is trained, or what is kept of it, never its losses by design.
 STAGE_OF_FOLDER = {"corpus": "ingest", "groups": "group", "design": "sample", "losses": "train"}
-NOT_IN_LOSSES = {"device", "keep_weights"}
+NOT_IN_LOSSES = {"device", "keep_weights", "checkpoint_minutes"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Workspace:
         return {name: data[name] for name in ("corpus", "evaluation", "tokenizer", "seed")}
 
     def corpus_files(self) -> list[Path]:
-        return [self.layout.documents, self.layout.evaluation, self.layout.rejected, self.layout.tokens]
+        layout = self.layout
+        return [layout.documents, layout.evaluation, layout.rejected, layout.tokens, layout.tokenizer]
 
     def corpus_fingerprint(self) -> str:
         files = (self.layout.documents, self.layout.evaluation, self.layout.tokens)
@@ -74,23 +75,37 @@ class Workspace:
             "seed": self.config.seed,
         }
 
-    def score_inputs(self, rule: str) -> dict[str, Any]:
+    def score_inputs(self, rule: str, splits: Sequence[int] | None = None) -> dict[str, Any]:
+        """Of a table from these splits; all of them by default, which are not there until every model is trained."""
         design = self.config.design
+        used = range(design.splits) if splits is None else splits
         return {
             "rule": rule,
             "documents": _sha(self.layout.documents),
             "groups": None if rule == DOCUMENT_RULE else _sha(self.layout.groups(rule)),
             "blocks": fingerprint({str(b): _sha(self.layout.block(b)) for b in range(design.blocks)}),
-            "losses": fingerprint({str(s): _sha(self.layout.losses(s)) for s in range(design.splits)}),
+            "losses": fingerprint({str(s): _sha(self.layout.losses(s)) for s in used}),
         }
 
     def ingested(self) -> bool:
         return all(is_done(path, self.ingest_inputs()) for path in self.corpus_files())
 
     def split_done(self, split: int) -> bool:
-        """Losses there and verified, and the weights where they are wanted."""
-        weights = not self.config.training.keep_weights or self.layout.weights(split).is_dir()
-        return weights and is_done(self.layout.losses(split), self.loss_inputs(split))
+        """Losses there and verified, and the weights where they are wanted. A split that diverged is done, too."""
+        if not is_done(self.layout.losses(split), self.loss_inputs(split)):
+            return False
+        wanted = self.config.training.keep_weights and self.diverged(split) is None
+        return not wanted or read_record(self.layout.weights(split)) is not None
+
+    def diverged(self, split: int) -> str | None:
+        """Where the loss of a split turned NaN or infinite, if it did; its losses are NaN and never count."""
+        record = read_record(self.layout.losses(split))
+        return None if record is None or "diverged" not in record.notes else str(record.notes["diverged"]["message"])
+
+    def usable_splits(self) -> list[int]:
+        """Splits that are done and did not diverge. Verifies them."""
+        splits = range(self.config.design.splits)
+        return [split for split in splits if self.split_done(split) and self.diverged(split) is None]
 
     def refuse_changes(self) -> None:
         """Raises `UsageError` with both values where a setting differs from what finished work was made with.
@@ -108,9 +123,16 @@ class Workspace:
                 refuse_changed(self.layout.groups(name), self.group_inputs(self.config.rule(name)))
             if all(read_record(self.layout.groups(name)) is not None for name in self._design_rules()):
                 refuse_changed(self.layout.block(0), self.block_inputs(0))
+        self._refuse_other_losses()
+
+    def _refuse_other_losses(self) -> None:
+        """All splits share their settings. Where one of them agrees, others are strays and are simply made anew."""
+        for split in self._recorded_losses():
+            record = read_record(self.layout.losses(split))
+            if record is not None and record.fingerprint == fingerprint(self.loss_inputs(split)):
+                return
         for split in self._recorded_losses():
             refuse_changed(self.layout.losses(split), self.loss_inputs(split))
-            break  # all splits share these settings; each is compared again before it is skipped
 
     def _refuse_another_design(self, block: Record) -> None:
         """Before the groups: those of a rule that was not in the design say nothing about what changed."""

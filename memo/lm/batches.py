@@ -59,12 +59,6 @@ def epoch_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) 
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
-    """Share of the computed positions that are padding."""
-    computed = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
-    return 1.0 - sum(int(lengths[batch].sum()) for batch in batches) / computed if computed else 0.0
-
-
 def collate(
     tokens: np.ndarray, table: Windows, indices: np.ndarray, bos: int, pad: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from memo import seeding
-from memo.errors import MemoError
+from memo.errors import DivergedError, MemoError
+from memo.lm import train
 from memo.lm.batches import collate, epoch_order, windows
 from memo.lm.device import Device
 from memo.lm.evaluate import document_losses
@@ -131,6 +133,7 @@ def test_training_goes_on_from_a_checkpoint(make_setup: Callable[..., Setup], cp
 def test_progress_is_reported(setup: Setup, precision: str) -> None:
     events: list[dict[str, Any]] = []
     result = train_split(setup, 3, HALF, Device("cpu", precision), events.append)
+    assert events.pop() == {"event": "evaluate", "split": 3, "epoch": 3}
     assert [event["epoch"] for event in events] == [1, 2, 3]
     last = events[-1]
     assert set(last) == {"split", "epoch", "epochs", "step", "steps", "loss", "tokens_per_s"}
@@ -143,9 +146,31 @@ def test_progress_is_reported(setup: Setup, precision: str) -> None:
 @pytest.mark.parametrize("learning_rate", [1e8, 1e30])
 def test_a_loss_that_breaks_is_an_error(make_setup: Callable[..., Setup], cpu: Device, learning_rate: float) -> None:
     setup = make_setup(learning_rate=learning_rate, epochs=8, warmup=0.0)
-    message = r"the loss of split 3 became (nan|inf) at .*epoch \d.*; lower training\.learning_rate"
-    with pytest.raises(MemoError, match=message):
+    message = r"the loss of split 3 became (nan|inf) at epoch \d, step \d+; lower training\.learning_rate"
+    with pytest.raises(DivergedError, match=message) as caught:
         train_split(setup, 3, HALF, cpu)
+    error = caught.value
+    assert error.split == 3 and error.step is not None and not math.isfinite(error.loss)
+    assert (error.step - 1) // 5 == error.epoch - 1  # five steps an epoch
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own, on its way from a worker
+
+
+def test_a_loss_that_breaks_at_an_evaluation_is_an_error(
+    make_setup: Callable[..., Setup], cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = np.full(24, np.inf, np.float32), np.zeros(24, np.float32)
+    monkeypatch.setattr(train, "document_losses", lambda *arguments: broken)
+    with pytest.raises(DivergedError, match=r"split 3 became inf at the evaluation after epoch 2; lower") as caught:
+        train_split(make_setup(evaluations=(2, 3)), 3, HALF, cpu)
+    assert (caught.value.split, caught.value.epoch, caught.value.step) == (3, 2, None)
+
+
+def test_tokens_and_padding_are_counted(make_setup: Callable[..., Setup], cpu: Device) -> None:
+    setup = make_setup(batch_size=100)
+    lengths = windows(setup.offsets, 16, HALF).length
+    result = train_split(setup, 3, HALF, cpu)
+    assert result.trained_tokens == 3 * lengths.sum()
+    assert result.padding_share == pytest.approx(1 - lengths.sum() / (len(lengths) * lengths.max()))
 
 
 def test_an_empty_split_is_an_error(setup: Setup, cpu: Device) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from memo.errors import LockedError
-from memo.lock import _started, holder, writer
+from memo.lock import holder, writer
+from memo.processes import started
 
 
 def write(path: Path, **fields: object) -> None:
-    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid()), "token": "t"}
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": started(os.getpid()), "token": "t"}
     path.write_text(json.dumps({**mine, **fields}))
 
 

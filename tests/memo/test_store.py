@@ -1,13 +1,26 @@
 """Files are whole or absent; a record tells what they were made from."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from memo.errors import DamagedError, UsageError
 from memo.layout import record_path
-from memo.store import fingerprint, is_done, publishing, read_record, refuse_changed, remove_temporaries, verified
+from memo.store import (
+    fingerprint,
+    is_done,
+    publishing,
+    read_record,
+    refuse_changed,
+    remove_temporaries,
+    temporary_path,
+    verified,
+)
 
 INPUTS = {"training": {"learning_rate": 0.002, "epochs": 4}, "split": 3}
 
@@ -83,9 +96,57 @@ def test_a_record_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 def test_temporaries_of_killed_writers_are_removed(tmp_path: Path) -> None:
     path = publish(tmp_path / "losses" / "a.txt")
-    (tmp_path / "losses" / "b.txt.tmp-0123").write_text("half")
-    (tmp_path / "weights" / "split-00000.tmp-12").mkdir(parents=True)
-    (tmp_path / "weights" / "split-00000.tmp-12" / "half.safetensors").write_text("half")
+    script = (
+        "import os, sys, pathlib; from memo.store import temporary_path; root = pathlib.Path(sys.argv[1])\n"
+        "temporary_path(root / 'losses' / 'b.txt').write_text('half')\n"
+        "folder = temporary_path(root / 'weights'); folder.mkdir(); (folder / 'half.safetensors').write_text('half')\n"
+        "os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)]).returncode == 9
+    assert len(list(tmp_path.rglob("*.tmp-*"))) == 2
     remove_temporaries(tmp_path)
     assert is_done(path, INPUTS)
     assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+def test_temporaries_of_the_living_and_of_other_hosts_stay(tmp_path: Path) -> None:
+    mine = temporary_path(tmp_path / "a.txt")
+    mine.write_text("half")
+    elsewhere = tmp_path / "b.txt.tmp-01234567-1-1-0123456789ab"
+    elsewhere.write_text("half")
+    remove_temporaries(tmp_path)
+    assert mine.exists() and elsewhere.exists()
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(elsewhere, (long_ago, long_ago))
+    remove_temporaries(tmp_path)
+    assert mine.exists() and not elsewhere.exists()
+
+
+def test_a_folder_is_published_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "tokenizer"
+    for content in ("one", "two"):
+        with publishing(folder, INPUTS) as temporary:
+            temporary.mkdir()
+            (temporary / "a.json").write_text(content)
+        assert is_done(folder, INPUTS) and (folder / "a.json").read_text() == content
+    (folder / "b.json").write_text("more")
+    with pytest.raises(DamagedError):
+        verified(folder)
+
+
+def test_what_is_published_again_with_the_same_content_never_looks_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = publish(tmp_path / "a.txt")
+    looks = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        looks.append(is_done(path, INPUTS))
+        moved = replace(self, target)
+        looks.append(is_done(path, INPUTS))
+        return moved
+
+    monkeypatch.setattr(Path, "replace", watched)
+    publish(path)
+    assert looks == [True] * 4

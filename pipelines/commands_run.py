@@ -1,0 +1,193 @@
+"""Commands that make something: a campaign file, a campaign, one of its stages, what is damaged."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memo.errors import MemoError, PartialError, UsageError
+from pipelines.options import (
+    ConfigArgument,
+    DirArgument,
+    DirOption,
+    JsonOption,
+    PartialOption,
+    QuietOption,
+    SchedulerOption,
+    SetOption,
+    SlurmOption,
+)
+
+if TYPE_CHECKING:
+    from memo.cluster_settings import Cluster
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("campaign.yaml"),
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Also a job script for `sbatch`, where no scheduler runs.")
+    ] = False,
+) -> None:
+    """Writes a commented campaign file to start from.
+
+    Example: memo init my-campaign.yaml
+    """
+    from pipelines.template import write_array_script, write_template
+
+    if not (slurm and path.exists()):
+        write_template(path)
+        print(f"wrote {path}; set corpus.path, then: memo run {path} --dir campaigns/{path.stem}")
+    if slurm:
+        script = path.with_suffix(".sbatch")
+        write_array_script(path, script)
+        print(f"wrote {script}; its comments say what to run before and after: sbatch {script}")
+
+
+def run(
+    config: ConfigArgument,
+    directory: DirOption,
+    override: SetOption = None,
+    scheduler: SchedulerOption = None,
+    slurm: SlurmOption = False,
+    allow_partial: PartialOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Runs every stage; run it again and it goes on where it stopped.
+
+    Example: memo run campaign.yaml --dir campaigns/first --set design.splits=32
+    """
+    from pipelines.progress import Reporter
+
+    reporter = Reporter(quiet)
+    reporter.line(f"memo: {config} -> {directory}")
+    from memo.campaign_file import load
+    from pipelines.stages import run_config
+
+    settings = load(config, override or ())
+    cluster = _cluster(settings.cluster, scheduler, slurm)
+    workspace, before = run_config(settings, directory, reporter, cluster=cluster, allow_partial=allow_partial)
+    total, used = workspace.config.design.splits, len(workspace.usable_splits())
+    if used < total:
+        raise PartialError(f"partial: {used} of {total} models; see which: memo status {directory} --missing")
+    print(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
+
+
+def _cluster(settings: "Cluster", scheduler: str | None, slurm: bool) -> "Cluster":
+    """Where this call wants the work to run."""
+    if scheduler is not None and slurm:
+        raise UsageError("expected --scheduler or --slurm, found both")
+    if scheduler is not None:
+        return settings.model_copy(update={"scheduler": scheduler, "slurm": None})
+    if slurm and settings.slurm is None:
+        raise UsageError(
+            "--slurm: expected cluster.slurm in the campaign file, for instance {interface: eth0}; found none"
+        )
+    chosen = settings.model_copy(update={"scheduler": None}) if slurm else settings
+    if chosen.slurm is not None and chosen.scheduler is None:
+        from pipelines.slurm import check_slurm
+
+        check_slurm(chosen.slurm)  # now, not after the corpus is read
+    return chosen
+
+
+def ingest(
+    config: ConfigArgument, directory: DirOption, override: SetOption = None, quiet: QuietOption = False
+) -> None:
+    """Reads the corpus, makes the tokens. The first stage alone.
+
+    Example: memo ingest campaign.yaml --dir campaigns/first
+    """
+    from memo.campaign_file import load
+    from pipelines.progress import Reporter
+    from pipelines.stages import run_config
+
+    run_config(load(config, override or ()), directory, Reporter(quiet), stages=("ingest",))
+
+
+def group(directory: DirArgument, quiet: QuietOption = False) -> None:
+    """Runs the duplication rules. After `memo ingest`.
+
+    Example: memo group campaigns/first
+    """
+    _stage("group", directory, quiet)
+
+
+def sample(directory: DirArgument, quiet: QuietOption = False) -> None:
+    """Flips the coins: which documents each model trains on. After `memo group`.
+
+    Example: memo sample campaigns/first
+    """
+    _stage("sample", directory, quiet)
+
+
+def train(
+    directory: DirArgument,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            "--splits", metavar="A-B", help="Only these, for instance 0-15; several hosts can share the work."
+        ),
+    ] = None,
+    scheduler: SchedulerOption = None,
+    slurm: SlurmOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Trains the models that are not trained yet. After `memo sample`.
+
+    Example: memo train campaigns/first --splits 0-15
+    """
+    from pipelines.progress import Reporter
+    from pipelines.stages import run_stage, train_some
+    from pipelines.workspace import open_workspace
+
+    cluster = _cluster(open_workspace(directory).config.cluster, scheduler, slurm)
+    if splits is None:
+        run_stage("train", directory, Reporter(quiet), cluster)
+    else:
+        train_some(splits, directory, Reporter(quiet), cluster)
+
+
+def aggregate(directory: DirArgument, allow_partial: PartialOption = False, quiet: QuietOption = False) -> None:
+    """Makes the score tables. After `memo train`.
+
+    Example: memo aggregate campaigns/first
+    """
+    _stage("aggregate", directory, quiet, allow_partial)
+
+
+def _stage(name: str, directory: Path, quiet: bool, allow_partial: bool = False) -> None:
+    from pipelines.progress import Reporter
+    from pipelines.stages import run_stage
+
+    run_stage(name, directory, Reporter(quiet), allow_partial=allow_partial)
+
+
+def verify(
+    directory: DirArgument,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged anew, and only that.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Hashes every file again and names what is damaged.
+
+    Example: memo verify campaigns/first
+    """
+    from pipelines import verify as verification
+    from pipelines.progress import Reporter
+    from pipelines.show import print_json
+    from pipelines.show_status import print_verified
+
+    reporter = Reporter(quiet)
+    data = verification.verify(directory, reporter)
+    if repair and data["findings"]:
+        for finding in data["findings"]:
+            reporter.line(f"repair: {finding['path']}: {finding['problem']}")
+        verification.repair(directory, data["findings"], reporter)
+        data = verification.verify(directory, reporter)
+    print_json(data) if as_json else print_verified(data, directory)
+    if data["findings"]:
+        found = len(data["findings"])
+        raise MemoError(
+            f"{found} file{'s' if found > 1 else ''} not as recorded, the first: {data['findings'][0]['path']}; "
+            f"make them anew: memo verify {directory} --repair"
+        )

@@ -1,0 +1,136 @@
+"""Commands that show something and change nothing."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memo.errors import MemoError, UsageError
+from pipelines.options import DirArgument, JsonOption
+
+
+def status(
+    directory: DirArgument,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="The splits without losses, and on which side of the coins they are.")
+    ] = False,
+    rule: Annotated[str, typer.Option("--rule", help="With --missing: whose coins.")] = "document",
+    as_json: JsonOption = False,
+) -> None:
+    """What is done, also while it runs.
+
+    Example: memo status campaigns/first --json
+    """
+    from pipelines import show_status
+    from pipelines.show import print_json
+
+    if missing:
+        from memo.campaign import open_campaign
+        from pipelines.aggregate import absences
+        from pipelines.workspace import open_workspace
+
+        campaign = open_campaign(directory)
+        absent = absences(open_workspace(directory), campaign.trained_splits())
+        show_status.print_missing(absent, campaign.missing_by_coin(rule), rule, as_json)
+        return
+    from pipelines.status import status as campaign_status
+
+    data = campaign_status(directory)
+    print_json(data) if as_json else show_status.print_status(data)
+
+
+def scores(
+    directory: DirArgument,
+    rule: Annotated[str, typer.Option("--rule", help="What was kept or left out together.")] = "document",
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Only this many, the most memorized.")] = None,
+    siblings: Annotated[
+        bool, typer.Option("--siblings", help="The document score by the number of its siblings in the split.")
+    ] = False,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
+) -> None:
+    """The score table of a rule, most memorized first.
+
+    Example: memo scores campaigns/first --rule exact --top 10
+    """
+    from memo.campaign import open_campaign
+    from pipelines import show
+
+    if as_json and as_csv:
+        raise UsageError("expected --json or --csv, found both")
+    campaign = open_campaign(directory)
+    _warn_if_stale(directory, rule)
+    if siblings and rule == "document":
+        raise UsageError("--siblings: expected the rule whose groups are meant, for instance --rule near")
+    if siblings:
+        show.print_siblings(campaign.scores_by_siblings(rule), rule, as_json, as_csv)
+        return
+    frame = campaign.scores(rule)
+    models = _models(directory, frame.attrs)
+    total = len(frame)
+    frame = frame.sort_values("memorization", ascending=False, kind="stable", na_position="last")
+    if as_json or as_csv:
+        frame = frame if top is None else frame.head(top)
+        show.print_json(show.records(frame)) if as_json else show.print_csv(frame)
+        return
+    frame = frame.head(top or 20)
+    show.print_scores(campaign, frame, f"Rule {rule}: {len(frame)} of {total:,} rows, nats per token, out - in{models}")
+
+
+def _models(directory: Path, attributes: Mapping[Any, Any]) -> str:
+    """Says where a table is from fewer models than the campaign has."""
+    used, planned = attributes.get("models"), attributes.get("of")
+    if used == planned:
+        return ""
+    print(
+        f"memo: from {used} of {planned} models; whether the others are missing at random: "
+        f"memo status {directory} --missing",
+        file=sys.stderr,
+    )
+    return f"; {used} of {planned} models"
+
+
+def _warn_if_stale(directory: Path, rule: str) -> None:
+    from pipelines.status import stale_scores
+
+    if stale_scores(directory, rule):
+        print(f"memo: this table is older than the campaign; renew it: memo aggregate {directory}", file=sys.stderr)
+
+
+def show_document(
+    directory: DirArgument,
+    document: Annotated[str, typer.Argument(metavar="DOC", help="Identifier of the document.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """One document: text, scores under every rule, loss by epoch.
+
+    Example: memo show campaigns/demo planted:uuid:00
+    """
+    from memo.campaign import open_campaign
+    from pipelines import show
+
+    campaign = open_campaign(directory)
+    if as_json:
+        show.print_json(show.document(campaign, document))
+    else:
+        show.print_document(campaign, document)
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Versions, devices, and modules of the user's own that shadow memo's.
+
+    Example: memo doctor
+    """
+    from pipelines.doctor import diagnose
+    from pipelines.show import print_json
+
+    data = diagnose()
+    if as_json:
+        print_json(data)
+    else:
+        for key, value in data.items():
+            print(f"{key:<12} {value}")
+    if data["shadowed"]:
+        raise MemoError(f"shadowed: {'; '.join(data['shadowed'])}; rename these, or start memo elsewhere")
