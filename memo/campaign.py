@@ -22,7 +22,9 @@ from memo.campaign_file import load
 from memo.config import DOCUMENT_RULE, CampaignConfig
 from memo.contrasts import contrast
 from memo.errors import MemoError, UsageError
+from memo.estimators import Influence, influence, memorization
 from memo.groups import Groups, Index
+from memo.imported_scores import of_imported
 from memo.layout import Layout
 from memo.siblings import SiblingScore, scores_by_siblings
 from memo.splits import read_bits
@@ -61,6 +63,10 @@ class Campaign:
         """The same columns, for the texts that are never trained on."""
         return self._frame(self.layout.evaluation, "ingest")
 
+    def control_texts(self) -> pd.DataFrame:
+        """Phantoms and canaries: doc_id, text, n_tokens, kind, copies, and their column in the loss files."""
+        return self._frame(self.layout.controls, "ingest")
+
     def rejected(self) -> pd.DataFrame:
         """Every input record that was not kept: source, location, reason, detail."""
         return self._frame(self.layout.rejected, "ingest")
@@ -96,15 +102,20 @@ class Campaign:
         evaluation: position in `config.training.evaluations`; -1 is the last. A split without a model, or whose model
         diverged, is an error; with `allow_partial` it is a row of NaN.
         """
-        return self._matrix("loss", evaluation, slice(None, len(self.doc_ids)), allow_partial)
+        return self._matrix("loss", evaluation, slice(None, self._evaluated()), allow_partial)
 
     def evaluation_losses(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float32]:
         """The same for the evaluation texts: (splits, texts)."""
-        return self._matrix("loss", evaluation, slice(len(self.doc_ids), None), allow_partial)
+        first = self._columns
+        texts = pq.read_metadata(self.layout.evaluation).num_rows if self.layout.evaluation.exists() else 0
+        return self._matrix("loss", evaluation, slice(first, first + texts), allow_partial)
 
     def accuracy(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float64]:
-        """Share of a document's tokens that the model predicts right, greedily: (splits, documents)."""
-        correct = self._matrix("n_correct", evaluation, slice(None, len(self.doc_ids)), allow_partial)
+        """Share of a document's tokens that the model predicts right, greedily: (splits, documents).
+
+        NaN in an imported campaign that does not know it.
+        """
+        correct = self._matrix("n_correct", evaluation, slice(None, self._evaluated()), allow_partial)
         return correct / self.n_tokens
 
     def scores(
@@ -115,6 +126,7 @@ class Campaign:
         Without `evaluation` the table on disk; with it, scores computed now from the losses of that evaluation, with
         `allow_partial` from the models that are there. `.attrs["models"]` says how many that were and of how many.
         """
+        self._evaluated()
         if evaluation is None:
             if rule != DOCUMENT_RULE:
                 self.config.rule(rule)
@@ -129,6 +141,20 @@ class Campaign:
         frame = table.to_pandas()
         frame.attrs.update(models_of(table))
         return frame
+
+    def controls(self, evaluation: int = -1, allow_partial: bool = False) -> pd.DataFrame:
+        """Scores of the texts by which a campaign checks itself: phantoms are null, canaries rise with their copies.
+
+        Columns: doc_id, kind, copies, and as in a score table memorization, se, ci_low, ci_high, p_value, loss_in,
+        loss_out, n_in, n_out, reason.
+        """
+        texts = self.control_texts()
+        splits = self._splits(allow_partial)
+        columns = texts["column"].to_numpy()
+        losses = np.stack([read_columns(self.layout, split, "loss", evaluation, columns) for split in splits])
+        scored = memorization(losses, self._bits("controls")[splits], blocks=self.blocks(np.asarray(splits)))
+        names = ("memorization", "se", "ci_low", "ci_high", "p_value", "loss_in", "loss_out", "n_in", "n_out", "reason")
+        return texts[["doc_id", "kind", "copies"]].assign(**{name: getattr(scored, name) for name in names})
 
     def scores_by_siblings(self, rule: str, evaluation: int = -1) -> pd.DataFrame:
         """The document score by the number of other documents of its group (of this rule) in the split.
@@ -145,16 +171,37 @@ class Campaign:
         groups, design = self._groups(rule), self.config.design
         used = np.arange(design.splits) if splits is None else np.asarray(splits, dtype=np.int64)
         asked, treated = self.decisions()
-        return ScoredRule(
+        scored = ScoredRule(
             name=rule,
             doc_ids=self.doc_ids,
             n_tokens=self.n_tokens,
             groups=groups,
             contrast=contrast(asked[used], treated[used], self.units, groups),
-            blocks=used // design.block_size if design.base == "balanced" else None,
+            blocks=self.blocks(used),
             include=design.include,
             models=(len(used), design.splits),
         )
+        return scored if self.config.imported is None else of_imported(scored, self.config.imported)
+
+    def influence(
+        self,
+        documents: Sequence[str] | None = None,
+        texts: Sequence[str] | None = None,
+        evaluation: int = -1,
+        allow_partial: bool = False,
+    ) -> Influence:
+        """How much training on each document helps with each text: `.influence` and `.se`, (documents, texts).
+
+        documents, texts: identifiers, all by default; texts are the documents that were evaluated and the evaluation
+        texts. A document's own coin decides: one that only moves with others has a row of NaN.
+        """
+        splits = self._splits(allow_partial)
+        row, column = (_positions(ids, known) for ids, known in ((documents, self.doc_ids), (texts, self.text_ids)))
+        unit = self.units.chain[0, row]
+        asked, treated = (bits[np.ix_(splits, unit)] for bits in self.decisions())
+        losses = np.stack([read_columns(self.layout, split, "loss", evaluation, column) for split in splits])
+        alone = self.units.sizes[unit] == 1
+        return influence(losses, treated, asked & alone, self.blocks(np.asarray(splits)))
 
     def trained_splits(self) -> list[int]:
         """Splits whose losses are on disk and count: a model that diverged has none."""
@@ -197,10 +244,30 @@ class Campaign:
         return pq.read_table(self.layout.documents, columns=["doc_id"])["doc_id"].to_pylist()
 
     @cached_property
+    def text_ids(self) -> list[str]:
+        """Identifiers of the texts evaluated, as the loss files have them before the controls: documents come first."""
+        return self.doc_ids[: self._columns] + self.evaluation_texts()["doc_id"].tolist()
+
+    @cached_property
     def n_tokens(self) -> Index:
-        """Scored tokens of every document: (documents,)."""
+        """Scored tokens of every document: (documents,). 1 each in an imported campaign that does not know them."""
         self._need(self.layout.documents, "ingest")
-        return pq.read_table(self.layout.documents, columns=["n_tokens"])["n_tokens"].to_numpy()
+        return pq.read_table(self.layout.documents, columns=["n_tokens"])["n_tokens"].fill_null(1).to_numpy()
+
+    @property
+    def _columns(self) -> int:
+        """Columns of the loss files that are documents: all of them, or none where other texts were evaluated."""
+        imported = self.config.imported
+        return len(self.doc_ids) if imported is None or imported.scored else 0
+
+    def _evaluated(self) -> int:
+        """The same where it is all of them; raises `UsageError` where it is none."""
+        if not self._columns:
+            raise UsageError(
+                f"{self.layout.root}: the losses are of other texts than the documents trained on, which have no "
+                "scores; see evaluation_losses() and influence()"
+            )
+        return self._columns
 
     @cached_property
     def units(self) -> Units:
@@ -226,6 +293,13 @@ class Campaign:
         for path in paths:
             self._need(path, "sample")
         return np.concatenate([read_bits(path, name) for path in paths])
+
+    def blocks(self, splits: Index) -> Index | None:
+        """The block of each split; None where blocks are not balanced."""
+        design, imported = self.config.design, self.config.imported
+        if imported is not None and len(imported.blocks) > 1:
+            return np.repeat(np.arange(len(imported.blocks)), imported.blocks)[splits]
+        return splits // design.block_size if design.base == "balanced" else None
 
     def _splits(self, allow_partial: bool) -> list[int]:
         done, total = self.trained_splits(), self.config.design.splits
@@ -264,3 +338,24 @@ def read_losses(layout: Layout, split: int, name: str, evaluation: int, columns:
             raise UsageError(f"evaluation: expected one of {evaluations} (0 to {evaluations - 1}), found {evaluation}")
         start, stop, _ = columns.indices(width)
         return tensor[evaluation % evaluations, start:stop]
+
+
+def read_columns(
+    layout: Layout, split: int, name: str, evaluation: int, columns: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """These columns, not far from each other, of one evaluation of one split."""
+    if not len(columns):
+        return np.zeros(0, dtype=np.float32)
+    first = int(columns.min())
+    return read_losses(layout, split, name, evaluation, slice(first, int(columns.max()) + 1))[columns - first]
+
+
+def _positions(ids: Sequence[str] | None, known: Sequence[str]) -> Index:
+    """Where these identifiers stand; `UsageError` for one that is not there."""
+    if ids is None:
+        return np.arange(len(known))
+    position = {doc_id: index for index, doc_id in reversed(list(enumerate(known)))}
+    missing = [doc_id for doc_id in ids if doc_id not in position]
+    if missing:
+        raise UsageError(f"expected identifiers of this campaign, found {missing[0]!r}; see documents()")
+    return np.array([position[doc_id] for doc_id in ids], dtype=np.int64)

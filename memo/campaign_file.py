@@ -123,6 +123,9 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         named = data.get(section)
         if isinstance(named, dict) and isinstance(named.get("name"), str):
             data[section] = {**named, "name": _absolute_name(named["name"], folder)}
+    cluster = data.get("cluster")
+    if isinstance(cluster, dict) and isinstance(cluster.get("scheduler"), str) and "://" not in cluster["scheduler"]:
+        data["cluster"] = {**cluster, "scheduler": _absolute_path(cluster["scheduler"], folder)}
     if isinstance(data.get("rules"), list):
         data["rules"] = [_absolute_rule(rule, folder) for rule in data["rules"]]
     return data

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from memo.cluster_settings import Cluster
 from memo.errors import UsageError
+from memo.import_settings import Imported
 from memo.model_keys import check_model_keys
 from memo.sections import Count, Natural, Real, Section
 
@@ -237,6 +238,36 @@ class Training(Section):
         return tuple(sorted({*self.evaluate_at, self.epochs}))
 
 
+class Controls(Section):
+    """Texts by which a campaign checks itself; see `Campaign.controls`. They are no documents of the corpus."""
+
+    phantoms: Literal["auto"] | Natural = Field(
+        "auto",
+        description="texts that get coins and are never trained on: their scores must be null; auto: 32 or fewer",
+    )
+    canaries: Literal["auto"] | Natural = Field(
+        "auto",
+        description="planted texts with 1, 2, 4 and 8 copies, trained on where their coins say so; "
+        "auto: 16, or fewer where they were more than 2 % of the tokens",
+    )
+
+
+class Until(Section):
+    """A goal: `memo run` adds whole blocks of splits until it is met. The tables say that there was one."""
+
+    se: Annotated[Real, Field(gt=0)] | None = Field(
+        None, description="largest median standard error of a rule of the design, nats per token"
+    )
+    reliability: Annotated[Real, Field(gt=0, lt=1)] | None = Field(
+        None, description="rank correlation at which another campaign of the same size would agree, planted texts apart"
+    )
+    max_splits: Count = Field(512, description="stop here in any case")
+
+    @property
+    def wanted(self) -> bool:
+        return self.se is not None or self.reliability is not None
+
+
 class CampaignConfig(Section):
     """A campaign: what is measured, on which models."""
 
@@ -258,20 +289,41 @@ class CampaignConfig(Section):
         description="a transformers causal-LM configuration, or {name: ..., pretrained: true}",
     )
     training: Training = Training()
+    controls: Controls = Controls()
+    until: Until = Until()
     cluster: Cluster = Cluster()
     seed: Natural = Field(0, description="every random stream comes from it")
+    imported: Imported | None = Field(None, description="written by `memo import`; such a campaign has no corpus")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imported_without_a_corpus(cls, data: Any) -> Any:
+        return {"corpus": (), **data} if isinstance(data, Mapping) and data.get("imported") is not None else data
 
     @field_validator("corpus", "evaluation", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, Mapping) else value
 
-    @field_validator("corpus")
-    @classmethod
-    def _some_source(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
-        if not value:
-            raise ValueError("expected at least one source, found none")
-        return value
+    @model_validator(mode="after")
+    def _some_source(self) -> "CampaignConfig":
+        if not self.corpus and self.imported is None:
+            raise ValueError("corpus: expected at least one source, found none")
+        return self
+
+    @model_validator(mode="after")
+    def _imported_as_it_is(self) -> "CampaignConfig":
+        """The coins were flipped elsewhere, one for each document."""
+        if self.imported is None:
+            return self
+        design, given = self.design, sum(self.imported.blocks)
+        if self.corpus or self.evaluation:
+            raise ValueError("imported: expected no corpus and no evaluation texts, found some; leave them out")
+        if design.splits != given or design.base != "bernoulli" or design.levels != (DOCUMENT_RULE,):
+            raise ValueError(
+                f"design: expected {given} splits, base bernoulli and unit document, as imported; set it back"
+            )
+        return self
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -315,8 +367,12 @@ class CampaignConfig(Section):
         raise UsageError(f"no rule is named {name!r}; known: {known}")
 
     def resolved(self) -> dict[str, Any]:
-        """Plain data that reads back as this configuration."""
-        return self.model_dump(mode="json")
+        """Plain data that reads back as this configuration. An imported one says nothing of models that it does not
+        know."""
+        if self.imported is None:
+            return self.model_dump(mode="json", exclude={"imported"})
+        known = self.model_dump(mode="json", include={"imported", "rules", "design"})
+        return {**known, "training": self.training.model_dump(mode="json", include={"epochs", "evaluate_at"})}
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=120)

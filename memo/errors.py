@@ -41,7 +41,8 @@ class DivergedError(MemoError):
         where = (
             f"the evaluation after epoch {self.epoch}" if self.step is None else f"epoch {self.epoch}, step {self.step}"
         )
-        return f"the loss of split {self.split} became {self.loss} at {where}; lower training.learning_rate"
+        told = f"the loss of split {self.split} became {self.loss} at {where}"
+        return f"{told}; lower training.learning_rate, in a new campaign directory"
 
 
 class PartialError(MemoError):

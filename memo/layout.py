@@ -3,16 +3,18 @@
     campaign.yaml                      the resolved campaign file
     corpus/documents.parquet           doc_id, text, n_tokens, metadata columns
     corpus/evaluation.parquet          the same, for texts that are never trained on
+    corpus/controls.parquet            doc_id, text, n_tokens, kind, copies: phantoms and canaries
     corpus/rejected.parquet            source, location, reason, detail
-    corpus/tokens.safetensors          tokens, offsets: documents first, evaluation texts after them
+    corpus/tokens.safetensors          tokens, offsets: documents, evaluation texts, controls
     corpus/tokenizer/                  a tokenizer that transformers opens
     groups/NAME.parquet                doc_id, group_id
     design/block-00000.safetensors     decisions and inclusion of one block of splits, bit-packed
-    losses/split-00000.safetensors     loss, n_correct: (evaluations, documents + evaluation texts)
+    losses/split-00000.safetensors     loss, n_correct: (evaluations, documents + evaluation texts + controls)
     weights/split-00000/               a trained model, where weights are kept
     checkpoints/split-00000/           the newest states of a training under way, gone when it is done
     logs/split-00000.jsonl             training log
     scores/NAME.parquet                the score table of a rule
+    diagnostics.json                   controls, reliability, what can be resolved
 
 `X.record.json` beside an artifact X is its completion record; an artifact without one does not exist.
 """
@@ -45,6 +47,14 @@ class Layout:
     @property
     def evaluation(self) -> Path:
         return self.root / "corpus" / "evaluation.parquet"
+
+    @property
+    def controls(self) -> Path:
+        return self.root / "corpus" / "controls.parquet"
+
+    @property
+    def diagnostics(self) -> Path:
+        return self.root / "diagnostics.json"
 
     @property
     def rejected(self) -> Path:

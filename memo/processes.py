@@ -56,4 +56,7 @@ def started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return f"{psutil.Process(pid).create_time():.0f}"
-    return stat.rpartition(")")[2].split()[19]  # field 22 of proc(5), counted behind the name, which may hold anything
+    fields = stat.rpartition(")")[2].split()  # of proc(5), from the third on: the name before them may hold anything
+    if fields[0] in "ZX":
+        raise psutil.NoSuchProcess(pid)  # it has ended, and its parent has not looked
+    return fields[19]

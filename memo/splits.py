@@ -1,10 +1,11 @@
 """Splits on disk: one immutable file per block, with the decision of every coin and the documents that follow from it.
 
-Tensors of a block of b splits, U units, N documents, all bit-packed along the last axis:
+Tensors of a block of b splits, U units, N documents, C controls, all bit-packed along the last axis:
 
     asked     (b, U)  a coin was flipped for the unit
     treated   (b, U)  the coin took the unit in
     included  (b, N)  the document is in the split
+    controls  (b, C)  the coin of the control took it in: a canary is in the split, a phantom is not whatever it says
 
 A block is drawn once and never again, so a campaign that grows leaves earlier splits as they are.
 """
@@ -31,6 +32,10 @@ class Block:
     asked: Bools  # (b, U)
     treated: Bools  # (b, U)
     included: Bools  # (b, N)
+    controls: Bools  # (b, C)
+
+
+NAMES = ("asked", "treated", "included", "controls")
 
 
 def metadata(content: Mapping[str, Any]) -> dict[str, str]:
@@ -41,22 +46,24 @@ def metadata(content: Mapping[str, Any]) -> dict[str, str]:
 def block_bytes(block: Block) -> bytes:
     """The content of a block file."""
     # safetensors writes memory as it lies, and a selection of columns lies the other way round.
-    packed = {
-        name: np.ascontiguousarray(np.packbits(getattr(block, name), axis=1))
-        for name in ("asked", "treated", "included")
-    }
-    sizes = {"splits": len(block.included), "units": block.asked.shape[1], "documents": block.included.shape[1]}
-    return save(packed, metadata=metadata(sizes))
+    packed = {name: np.ascontiguousarray(np.packbits(getattr(block, name), axis=1)) for name in NAMES}
+    return packed_bytes(packed, block.asked.shape[1], block.included.shape[1], block.controls.shape[1])
+
+
+def packed_bytes(packed: Mapping[str, NDArray[np.uint8]], units: int, documents: int, controls: int) -> bytes:
+    """The same from tensors that are bit-packed already."""
+    sizes = {"splits": len(packed["included"]), "units": units, "documents": documents, "controls": controls}
+    return save(dict(packed), metadata=metadata(sizes))
 
 
 def read_block(path: Path) -> Block:
     """Reads a block file whole."""
-    asked, treated, included = (read_bits(path, name) for name in ("asked", "treated", "included"))
-    return Block(asked, treated, included)
+    return Block(**{name: read_bits(path, name) for name in NAMES})
 
 
-def read_bits(path: Path, name: str) -> Bools:
-    """One tensor of a block file, unpacked: (b, U) or (b, N)."""
+def read_bits(path: Path, name: str, rows: slice = slice(None)) -> Bools:
+    """One tensor of a block file, or some of its splits, unpacked: (b, U), (b, N) or (b, C)."""
     with safe_open(path, framework="numpy") as file:
-        width = json.loads(file.metadata()[METADATA_KEY])["documents" if name == "included" else "units"]
-        return np.unpackbits(file.get_tensor(name), axis=1, count=width).astype(bool)
+        sizes = json.loads(file.metadata()[METADATA_KEY])
+        width = sizes[{"included": "documents", "controls": "controls"}.get(name, "units")]
+        return np.unpackbits(file.get_slice(name)[rows], axis=1, count=width).view(np.bool_)

@@ -103,9 +103,9 @@ def publishing(path: Path, inputs: Mapping[str, Any], notes: Mapping[str, Any] |
         if old is None or (old.sha256, old.fingerprint) != (record["sha256"], record["fingerprint"]):
             # The old record goes first: between the two renames the file must not look finished. The same content may
             # be published twice, by a worker that was taken for dead; what is finished must then not look unfinished.
-            record_path(path).unlink(missing_ok=True)
-        if temporary.is_dir():
-            _remove(path)  # a folder cannot replace one that has content
+            remove(record_path(path))
+        if temporary.is_dir() or path.is_dir():
+            remove(path)  # neither can replace the other, nor a folder one that has content
         temporary.replace(path)
     write_text(record_path(path), json.dumps(record, indent=1, ensure_ascii=True) + "\n")
 
@@ -116,6 +116,8 @@ def write_text(path: Path, text: str) -> None:
     with _temporary(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         _flush(temporary)
+        if path.is_dir():
+            remove(path)
         temporary.replace(path)
     _flush_folder(path.parent)
 
@@ -137,11 +139,12 @@ def _temporary(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    """A file, a folder or nothing."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -168,7 +171,10 @@ def read_record(path: Path) -> Record | None:
     try:
         data = json.loads(record_path(path).read_text(encoding="utf-8"))
         record = Record(**{name: data[name] for name in Record.__dataclass_fields__})
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    kinds = (("bytes", int), ("sha256", str), ("fingerprint", str), ("inputs", dict), ("notes", dict), ("format", int))
+    if not all(isinstance(getattr(record, name), kind) for name, kind in kinds):
         return None
     if record.format > FORMAT_VERSION:
         raise UsageError(
@@ -245,12 +251,13 @@ def refuse_changed(path: Path, inputs: Mapping[str, Any]) -> None:
 def remove_temporaries(folder: Path) -> None:
     """Deletes what killed writers left; what a living process, or one on another host, is writing stays."""
     for path in sorted(folder.rglob(f"*{TEMPORARY_MARK}*")):
-        if not _is_abandoned(path):
+        if not is_abandoned(path):
             continue
-        _remove(path)
+        remove(path)
 
 
-def _is_abandoned(path: Path) -> bool:
+def is_abandoned(path: Path) -> bool:
+    """Whether a temporary file or folder belongs to a process that certainly ended, or is of a host long silent."""
     owner = TEMPORARY_NAME.search(path.name)
     if owner is not None and owner["host"] == _short(processes.this_host()):
         return not processes.is_alive(int(owner["pid"]), processes.this_host(), owner["started"])

@@ -141,5 +141,6 @@ def _write_blocks(campaign: Campaign, included: NDArray[np.bool_]) -> None:
         rows = included[block * design.block_size : (block + 1) * design.block_size]
         treated = rows[:, first]
         with publishing(campaign.layout.block(block), {}) as temporary:
-            drawn = Block(asked=np.ones_like(treated), treated=treated, included=rows)
+            none = np.zeros((len(rows), 0), dtype=np.bool_)
+            drawn = Block(asked=np.ones_like(treated), treated=treated, included=rows, controls=none)
             temporary.write_bytes(block_bytes(drawn))

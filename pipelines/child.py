@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memo.lm.train import Setup, SplitResult
     from pipelines.workspace import Workspace
 
-MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def main() -> None:
@@ -99,6 +99,9 @@ def train(root: Path, split: int, attempt: int = 1, worker: str = "") -> str:
         _publish_diverged(workspace, split, error, device)
         log("diverged", error=str(error))
     except Exception as error:
+        if workspace.split_done(split):  # by another process, which then cleared the checkpoints of both
+            log("done", seconds=0.0)
+            return str(path)
         log("error", error=_told(error), traceback=traceback.format_exc())
         raise
     else:
@@ -144,8 +147,9 @@ def _prepare(root: Path, corpus: str, stamp: int) -> "tuple[Setup, Device]":
 
 
 def _documents_of(workspace: "Workspace", split: int) -> Any:
-    """Positions of the documents that the split trains on: (n,)."""
+    """Columns of the texts that the split trains on: (n,); a canary stands as often as it has copies."""
     import numpy as np
+    import pyarrow.parquet as pq
 
     from memo.splits import read_bits
     from memo.store import verified
@@ -153,7 +157,10 @@ def _documents_of(workspace: "Workspace", split: int) -> Any:
     block, row = divmod(split, workspace.config.design.block_size)
     path = workspace.layout.block(block)
     verified(path)
-    return np.flatnonzero(read_bits(path, "included")[row])
+    controls = pq.read_table(workspace.layout.controls, columns=["column", "copies"])
+    copies = np.where(read_bits(path, "controls")[row], controls["copies"].to_numpy(), 0)
+    canaries = np.repeat(controls["column"].to_numpy(), copies)
+    return np.concatenate([np.flatnonzero(read_bits(path, "included")[row]), canaries])
 
 
 def _checkpoints(workspace: "Workspace", split: int, device: "Device") -> "Checkpoints":

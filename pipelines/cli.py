@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from memo.errors import MemoError, UsageError
-from pipelines import commands_run, commands_show
+from pipelines import commands_exchange, commands_run, commands_show
 from pipelines.options import QuietOption
 
 
@@ -70,6 +70,8 @@ for command in (
     app.command()(command)
 app.command("show")(commands_show.show_document)
 app.command()(commands_run.verify)
+app.command("import")(commands_exchange.import_)
+app.command()(commands_exchange.export)
 app.command()(commands_show.doctor)
 
 

@@ -7,6 +7,7 @@ A scheduler executes what reaches its port. The local one listens on 127.0.0.1 a
 """
 
 import contextlib
+import json
 import logging
 import os
 import subprocess
@@ -131,13 +132,20 @@ def _worker_options(gpu: str | None) -> dict[str, Any]:
     return options
 
 
+def _is_scheduler_file(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8"))["address"], str)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 @contextlib.contextmanager
 def _client_of(scheduler: str) -> "Iterator[Client]":
     """A client of a running scheduler, by its address or by the file that it wrote."""
     from distributed import Client
 
     by_address = "://" in scheduler
-    if not by_address and not Path(scheduler).is_file():
+    if not by_address and not _is_scheduler_file(Path(scheduler)):
         raise UsageError(
             f"cluster.scheduler: expected an address (tcp://host:8786) or a scheduler file, found {scheduler!r}"
         )

@@ -11,15 +11,19 @@ from pipelines.options import (
     DirArgument,
     DirOption,
     JsonOption,
+    MaxSplitsOption,
     PartialOption,
     QuietOption,
     SchedulerOption,
     SetOption,
     SlurmOption,
+    UntilReliabilityOption,
+    UntilSeOption,
 )
 
 if TYPE_CHECKING:
     from memo.cluster_settings import Cluster
+    from pipelines.workspace import Workspace
 
 
 def init(
@@ -49,6 +53,9 @@ def run(
     override: SetOption = None,
     scheduler: SchedulerOption = None,
     slurm: SlurmOption = False,
+    until_se: UntilSeOption = None,
+    until_reliability: UntilReliabilityOption = None,
+    max_splits: MaxSplitsOption = None,
     allow_partial: PartialOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -63,13 +70,25 @@ def run(
     from memo.campaign_file import load
     from pipelines.stages import run_config
 
-    settings = load(config, override or ())
+    goal = {"until.se": until_se, "until.reliability": until_reliability, "until.max_splits": max_splits}
+    goals = [f"{key}={value}" for key, value in goal.items() if value is not None]
+    settings = load(config, [*(override or ()), *goals])
     cluster = _cluster(settings.cluster, scheduler, slurm)
     workspace, before = run_config(settings, directory, reporter, cluster=cluster, allow_partial=allow_partial)
+    _print_diagnostics(workspace)
     total, used = workspace.config.design.splits, len(workspace.usable_splits())
     if used < total:
         raise PartialError(f"partial: {used} of {total} models; see which: memo status {directory} --missing")
     print(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
+
+
+def _print_diagnostics(workspace: "Workspace") -> None:
+    from pipelines.diagnose import in_words
+    from pipelines.status import saved_diagnostics
+
+    found = saved_diagnostics(workspace)
+    if found is not None:
+        print("\n".join(in_words(found)))
 
 
 def _cluster(settings: "Cluster", scheduler: str | None, slurm: bool) -> "Cluster":
@@ -77,7 +96,8 @@ def _cluster(settings: "Cluster", scheduler: str | None, slurm: bool) -> "Cluste
     if scheduler is not None and slurm:
         raise UsageError("expected --scheduler or --slurm, found both")
     if scheduler is not None:
-        return settings.model_copy(update={"scheduler": scheduler, "slurm": None})
+        where = scheduler if "://" in scheduler else str(Path(scheduler).resolve())
+        return settings.model_copy(update={"scheduler": where, "slurm": None})
     if slurm and settings.slurm is None:
         raise UsageError(
             "--slurm: expected cluster.slurm in the campaign file, for instance {interface: eth0}; found none"
@@ -165,6 +185,8 @@ def _stage(name: str, directory: Path, quiet: bool, allow_partial: bool = False)
 def verify(
     directory: DirArgument,
     repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged anew, and only that.")] = False,
+    scheduler: SchedulerOption = None,
+    slurm: SlurmOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -176,13 +198,15 @@ def verify(
     from pipelines.progress import Reporter
     from pipelines.show import print_json
     from pipelines.show_status import print_verified
+    from pipelines.workspace import open_workspace
 
     reporter = Reporter(quiet)
     data = verification.verify(directory, reporter)
     if repair and data["findings"]:
         for finding in data["findings"]:
             reporter.line(f"repair: {finding['path']}: {finding['problem']}")
-        verification.repair(directory, data["findings"], reporter)
+        cluster = _cluster(open_workspace(directory).config.cluster, scheduler, slurm)
+        verification.repair(directory, data["findings"], reporter, cluster)
         data = verification.verify(directory, reporter)
     print_json(data) if as_json else print_verified(data, directory)
     if data["findings"]:

@@ -75,8 +75,20 @@ def scores(
         frame = frame if top is None else frame.head(top)
         show.print_json(show.records(frame)) if as_json else show.print_csv(frame)
         return
+    _print_controls(directory)
     frame = frame.head(top or 20)
     show.print_scores(campaign, frame, f"Rule {rule}: {len(frame)} of {total:,} rows, nats per token, out - in{models}")
+
+
+def _print_controls(directory: Path) -> None:
+    """Before any score is believed."""
+    from pipelines.diagnose import controls_in_words
+    from pipelines.status import saved_diagnostics
+    from pipelines.workspace import open_workspace
+
+    found = saved_diagnostics(open_workspace(directory))
+    for line in controls_in_words(found["controls"]) if found else ():
+        print(line)
 
 
 def _models(directory: Path, attributes: Mapping[Any, Any]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from memo.config import Source
 from memo.errors import UsageError
 from memo.store import publishing
+from pipelines.controls import Controls, make_controls
 from pipelines.progress import Bar, Reporter
 from pipelines.workspace import Workspace
 from subsets.readers import Document, Rejected, read_source
@@ -55,8 +56,10 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
         if all(document.metadata.get(name) is None for document in corpus.kept):
             reporter.line(f"ingest: no record has the metadata field {name!r}; its column is empty")
     reporter.line(f"ingest: {len(corpus.kept):,} documents kept, {len(corpus.rejected):,} rejected; making tokens")
-    tokens, offsets = _tokenize(workspace, corpus, evaluation)
-    _write(workspace, corpus, evaluation, tokens, offsets)
+    tokenizer = _make_tokenizer(workspace, corpus)
+    tokens, offsets = _tokenize(tokenizer, corpus, evaluation)
+    controls = make_controls(config, corpus.kept, evaluation.kept, tokenizer, int(offsets[len(corpus.kept)]))
+    _write(workspace, corpus, evaluation, controls, tokens, offsets)
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in corpus.reasons().items())
     reporter.line(
         f"ingest: {len(corpus.kept):,} documents, {int(offsets[len(corpus.kept)]):,} tokens"
@@ -91,8 +94,7 @@ def _read(sources: Sequence[Source], seed: int, section: str, bar: Bar, before: 
     return texts
 
 
-def _tokenize(workspace: Workspace, corpus: _Texts, evaluation: _Texts) -> tuple[Any, Any]:
-    """(tokens, offsets) of documents and then evaluation texts. Texts without a token move to the rejected."""
+def _make_tokenizer(workspace: Workspace, corpus: _Texts) -> Any:
     from memo.lm import tokens as tokenizers
 
     settings = workspace.config.tokenizer
@@ -102,6 +104,13 @@ def _tokenize(workspace: Workspace, corpus: _Texts, evaluation: _Texts) -> tuple
         else:
             tokenizer = tokenizers.save_tokenizer(settings.name, folder)
         tokenizers.window_start_id(tokenizer)  # refused now, not in every worker
+    return tokenizer
+
+
+def _tokenize(tokenizer: Any, corpus: _Texts, evaluation: _Texts) -> tuple[Any, Any]:
+    """(tokens, offsets) of documents and then evaluation texts. Texts without a token move to the rejected."""
+    from memo.lm import tokens as tokenizers
+
     texts = [document.text for document in (*corpus.kept, *evaluation.kept)]
     tokens, offsets = tokenizers.encode(tokenizer, texts)
     counts = np.diff(offsets)
@@ -119,7 +128,9 @@ def _reject_empty(texts: _Texts, counts: Any) -> None:
     texts.kept = [document for document, count in zip(texts.kept, counts, strict=True) if count > 0]
 
 
-def _write(workspace: Workspace, corpus: _Texts, evaluation: _Texts, tokens: Any, offsets: Any) -> None:
+def _write(
+    workspace: Workspace, corpus: _Texts, evaluation: _Texts, controls: Controls, tokens: Any, offsets: Any
+) -> None:
     from safetensors.numpy import save
 
     layout, inputs = workspace.layout, workspace.ingest_inputs()
@@ -131,13 +142,20 @@ def _write(workspace: Workspace, corpus: _Texts, evaluation: _Texts, tokens: Any
         "tokens": int(offsets[len(corpus.kept)]),
         "evaluation_kept": len(evaluation.kept),
         "evaluation_rejected": evaluation.reasons(),
+        "phantoms": sum(row["copies"] == 0 for row in controls.rows),
+        "canaries": sum(row["copies"] > 0 for row in controls.rows),
     }
     with publishing(layout.evaluation, inputs) as path:
         _write_documents(path, evaluation.kept, counts[len(corpus.kept) :])
+    everything = np.concatenate([counts, controls.n_tokens])
+    with publishing(layout.controls, inputs) as path:
+        controls.write(path, everything)
     with publishing(layout.rejected, inputs) as path:
         _write_rejected(path, {"corpus": corpus, "evaluation": evaluation})
     with publishing(layout.tokens, inputs, {"tokenizer": _tokenizer_note(workspace)}) as path:
-        path.write_bytes(save({"tokens": tokens, "offsets": offsets}))
+        all_offsets = np.concatenate([[0], np.cumsum(everything)]).astype(np.int64)
+        all_tokens = np.concatenate([tokens, controls.tokens]).astype(tokens.dtype)
+        path.write_bytes(save({"tokens": all_tokens, "offsets": all_offsets}))
     with publishing(layout.documents, inputs, notes) as path:
         _write_documents(path, corpus.kept, counts[: len(corpus.kept)])
 

@@ -22,3 +22,12 @@ SlurmOption = Annotated[bool, typer.Option("--slurm", help="Workers as SLURM job
 PartialOption = Annotated[
     bool, typer.Option("--allow-partial", help="Scores from the models that are there; the tables say how many.")
 ]
+UntilSeOption = Annotated[
+    float | None,
+    typer.Option("--until-se", help="Add blocks of splits until the median standard error is this small, nats."),
+]
+UntilReliabilityOption = Annotated[
+    float | None,
+    typer.Option("--until-reliability", help="Add blocks of splits until ranks would agree so well, 0 to 1."),
+]
+MaxSplitsOption = Annotated[int | None, typer.Option("--max-splits", help="With --until-...: stop here in any case.")]

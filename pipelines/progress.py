@@ -85,7 +85,7 @@ class _PlainBar:
         elapsed = time.monotonic() - self._start
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         amount = f"{done:,.0f}" if self._total is None else f"{done:,.1f} of {self._total:,.0f}"
-        text = f"{self._description}: {amount} {self._unit}s, {rate * 60:,.1f} a minute"
+        text = f"{self._description}: {amount} {self._unit}s, {max(0.0, rate) * 60:,.1f} a minute"
         if self._total is not None and rate > 0 and done < self._total:
             text += f", {duration((self._total - done) / rate)} left"
         return text

@@ -39,9 +39,10 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     for resolution in resolved:
         reporter.line(_describe(resolution))
     keys = keys_of_units(campaign.doc_ids, units)
+    controls = campaign.control_texts()["doc_id"].tolist()
     with reporter.bar("sample", config.design.blocks, "block") as bar:
         for block in todo:
-            drawn = draw_block(config.design, keys, units, block, config.seed)
+            drawn = draw_block(config.design, keys, units, block, config.seed, controls)
             with publishing(layout.block(block), workspace.block_inputs(block)) as path:
                 path.write_bytes(block_bytes(drawn))
                 check_block(read_block(path), block, units, config.design)

@@ -130,7 +130,7 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
             number(row["loss_out"]),
             sides(row["n_in"], row["n_out"]),
             _group(row),
-            for_terminal(texts[row["doc_id"]], TEXT_WIDTH),
+            for_terminal(text if isinstance(text := texts[row["doc_id"]], str) else "", TEXT_WIDTH),
         )
         for row in records(frame)
     ]
@@ -164,10 +164,11 @@ def print_document(campaign: "Campaign", doc_id: str) -> None:
     """One document: its text, its scores under every rule, its loss by epoch."""
     data = document(campaign, doc_id)
     shown = {key: value for key, value in data["metadata"].items() if value is not None}
-    print(f"{for_terminal(doc_id)}   {data['n_tokens']} tokens")
+    known = data["n_tokens"] is not None
+    print(f"{for_terminal(doc_id)}   {data['n_tokens'] if known else 'an unknown number of'} tokens")
     for key, value in shown.items():
         print(f"  {for_terminal(key)}: {for_terminal(value)}")
-    print(f"\n{paragraphs_for_terminal(data['text'])}\n")
+    print(f"\n{paragraphs_for_terminal(data['text'] or '(its text is not known)')}\n")
     rows = [
         (
             row["rule"],
@@ -207,7 +208,7 @@ def document(campaign: "Campaign", doc_id: str) -> dict[str, Any]:
     return {
         "doc_id": doc_id,
         "text": row.pop("text"),
-        "n_tokens": row.pop("n_tokens"),
+        "n_tokens": int(tokens) if (tokens := row.pop("n_tokens")) is not None else None,
         "metadata": {key: value for key, value in row.items() if key != "doc_id"},
         "scores": scores,
         "groups": members,

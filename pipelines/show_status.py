@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memo.text import for_terminal
+from pipelines.diagnose import in_words
 from pipelines.progress import duration
 from pipelines.show import print_json, print_table, records
 
@@ -20,7 +21,7 @@ def print_status(data: dict[str, Any]) -> None:
     if corpus:
         rejected = sum(corpus["rejected"].values())
         print(
-            f"{corpus['kept']:,} documents, {corpus['tokens']:,} tokens, {rejected:,} records rejected"
+            f"{corpus['kept']:,} documents, {_tokens(corpus['tokens'])}, {rejected:,} records rejected"
             + (" (corpus/rejected.parquet says why)" if rejected else "")
         )
     for name, count in data["stages"].items():
@@ -31,11 +32,20 @@ def print_status(data: dict[str, Any]) -> None:
         for split, why in _some(data[kind]):
             print(f"split {split} {kind}: {for_terminal(why, 160)}")
     if data["running"]:
-        print(f"running: process {data['running']['pid']} on {data['running']['host']}")
+        who = data["running"]
+        print(
+            f"running: process {who['pid']} on {who['host']}" if who["pid"] else "running: a lock that cannot be read"
+        )
     for split, told in _some(data["training"]):
         print(f"  split {split}: {_doing(told)}")
+    if data["diagnostics"]:
+        print("\n".join(in_words(data["diagnostics"])))
     if data["training"]:
         print(f"speed: {_speed(data['speed'])}")
+
+
+def _tokens(number: int | None) -> str:
+    return "tokens not known" if number is None else f"{number:,} tokens"
 
 
 def _some(found: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -86,7 +96,7 @@ def print_missing(states: dict[int, str], coins: "pd.DataFrame", rule: str, as_j
         ["missing in", "missing out", "p", "group"],
         rows,
     )
-    least = coins["p_value"].min() * len(coins) if len(coins) else 1.0
+    least = min(1.0, coins["p_value"].min() * len(coins)) if len(coins) else 1.0
     print(
         f"p: how often splits missing at random are as lopsided. The smallest, times the number of coins: {least:.2g}"
         + (" - not missing at random" if least < 0.05 else "")

@@ -4,6 +4,7 @@ A stage that has nothing to do returns at once, before it imports anything heavy
 costs a look at its records.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +16,16 @@ from memo.config import CampaignConfig
 from memo.errors import PartialError, UsageError
 from memo.layout import Layout
 from memo.lock import writer
+from memo.store import is_done
+from pipelines.guard import unchanged
 from pipelines.progress import Reporter
-from pipelines.status import status
-from pipelines.workspace import Workspace, open_workspace, settle
+from pipelines.status import saved_diagnostics, status
+from pipelines.until import grown, next_splits, shortfall, splits_on_disk
+from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
 
 Stage = Callable[..., None]  # of a workspace and a reporter
 STAGES = ("ingest", "group", "sample", "train", "aggregate")
+GIVEN = ("ingest", "sample", "train")  # stages whose work an imported campaign brings along
 
 
 def stage(name: str) -> Stage:
@@ -44,20 +49,39 @@ def run_config(
     """
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: expected a directory or nothing, found a file; choose another --dir")
+    refuse_imported(config, root)
     with writer(Layout(root).lock):
+        if config.until.wanted:
+            config = grown(config, splits_on_disk(root))
         workspace = _on(settle(config, root), cluster)
         complete = status(root)["complete"]
-        failure: PartialError | None = None
-        for name in stages:
-            try:
-                _run(name, workspace, reporter, allow_partial)
-            except PartialError as error:
-                if not allow_partial:
-                    raise
-                failure = error
+        failure = _run_all(stages, workspace, reporter, allow_partial)
+        while failure is None and config.until.wanted and "aggregate" in stages:
+            found = saved_diagnostics(workspace)
+            missing = shortfall(found, config.until, list(config.design.levels)) if found else None
+            more = next_splits(workspace, reporter, missing) if missing else None
+            if more is None:
+                break
+            workspace, complete = _on(settle(grown(config, more), root), cluster), False
+            failure = _run_all(stages, workspace, reporter, allow_partial)
         if failure is not None:
             raise failure
     return workspace, complete
+
+
+def _run_all(
+    stages: tuple[str, ...], workspace: Workspace, reporter: Reporter, allow_partial: bool
+) -> PartialError | None:
+    """Runs the stages; gives the failure of some splits, where scores are wanted all the same."""
+    failure: PartialError | None = None
+    for name in stages:
+        try:
+            _run(name, workspace, reporter, allow_partial)
+        except PartialError as error:
+            if not allow_partial:
+                raise
+            failure = error
+    return failure
 
 
 def run_stage(
@@ -65,6 +89,13 @@ def run_stage(
 ) -> Workspace:
     """Runs one stage of an existing campaign with its own saved configuration."""
     workspace = _on(open_workspace(root), cluster)
+    if name in GIVEN:
+        refuse_imported(workspace.config, root)
+    if name == "aggregate" and not workspace.rules:
+        raise UsageError(
+            f"{root}: expected losses of the documents trained on, found those of other texts alone: there are no "
+            "memorization scores to make; memo.open(...).influence() tells what the documents do to these texts"
+        )
     with writer(workspace.layout.lock):
         workspace.refuse_changes()
         _run(name, workspace, reporter, allow_partial)
@@ -79,6 +110,7 @@ def train_some(text: str, root: Path, reporter: Reporter, cluster: Cluster | Non
     from pipelines.train import train
 
     workspace = _on(open_workspace(root), cluster)
+    refuse_imported(workspace.config, root)
     workspace.refuse_changes()
     train(workspace, reporter, parse_splits(text, workspace.config.design.splits))
 
@@ -96,8 +128,27 @@ def parse_splits(text: str, total: int) -> list[int]:
 
 
 def _run(name: str, workspace: Workspace, reporter: Reporter, allow_partial: bool) -> None:
-    options = {"allow_partial": allow_partial} if name == "aggregate" else {}
-    stage(name)(workspace, reporter, **options)
+    if name in ("ingest", "group", "sample"):
+        with contextlib.nullcontext() if _is_done(name, workspace) else unchanged(workspace):
+            stage(name)(workspace, reporter)
+        return
+    if name != "aggregate":
+        stage(name)(workspace, reporter)
+        return
+    stage(name)(workspace, reporter, allow_partial)
+    import_module("pipelines.diagnose").run(workspace, workspace.usable_splits())
+
+
+def _is_done(name: str, workspace: Workspace) -> bool:
+    """Whether a stage before training will find all its files as they should be."""
+    layout, config = workspace.layout, workspace.config
+    if name == "ingest":
+        return workspace.ingested()
+    if name == "group":
+        paths = [(layout.groups(n), workspace.group_inputs(config.rule(n))) for n in workspace.design_rules()]
+    else:
+        paths = [(layout.block(block), workspace.block_inputs(block)) for block in range(config.design.blocks)]
+    return all(is_done(path, inputs) for path, inputs in paths)
 
 
 def _on(workspace: Workspace, cluster: Cluster | None) -> Workspace:

@@ -1,6 +1,6 @@
 """What of a campaign is done, from its records and logs alone: no lock, no heavy import, also while it runs."""
 
-import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -33,6 +33,7 @@ def status(root: Path) -> dict[str, Any]:
     train["done"] = max(0, train["done"] - len(diverged))
     record = read_record(workspace.layout.documents)
     running = _coordinator(workspace)
+    left = train["total"] - train["done"] - len(diverged) - len(failed)
     training = {split: log for split, log in logs.items() if log.is_running(time.time())}
     return {
         "campaign": str(root),
@@ -42,10 +43,20 @@ def status(root: Path) -> dict[str, Any]:
         "failed": failed,
         "diverged": diverged,
         "training": {str(split): _progress(log) for split, log in training.items()},
-        "speed": _speed(workspace, list(training.values()), train["total"] - train["done"] - len(diverged)),
+        "speed": _speed(workspace, list(training.values()), left),
         "corpus": {} if record is None else {key: value for key, value in record.notes.items() if key != "written"},
         "design": config.design.model_dump(mode="json"),
+        "diagnostics": saved_diagnostics(workspace),
     }
+
+
+def saved_diagnostics(workspace: Workspace) -> dict[str, Any] | None:
+    """What the last aggregation found out about controls and reliability; None before."""
+    path = workspace.layout.diagnostics
+    if read_record(path) is None or not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def artifacts(workspace: Workspace) -> dict[str, Artifacts]:
@@ -114,7 +125,7 @@ def _progress(log: training_log.Training) -> dict[str, Any]:
     newest = {**log.last, **(log.steps[-1] if log.steps else {})}
     keys = ("host", "pid", "attempt", "epoch", "step", "steps", "loss", "tokens_per_s")
     told = {key: newest[key] for key in keys if key in newest}
-    return {**told, "doing": log.last["event"], "heard_s_ago": round(time.time() - log.last["time"], 1)}
+    return {**told, "doing": log.last["event"], "heard_s_ago": round(max(0.0, time.time() - log.last["time"]), 1)}
 
 
 def _speed(workspace: Workspace, training: list[training_log.Training], left: int) -> dict[str, float | None]:
@@ -133,12 +144,20 @@ def _models_per_s(workspace: Workspace, training: list[training_log.Training]) -
     """From the models finished since the coordinator began, where there are enough; else from steps."""
     if not training:
         return 0.0
-    with contextlib.suppress(FileNotFoundError):
-        began = workspace.layout.lock.stat().st_mtime
-        finished = 0
-        for split in range(workspace.config.design.splits):
-            with contextlib.suppress(FileNotFoundError):
-                finished += workspace.layout.losses(split).stat().st_mtime >= began
+    began = _began(workspace)
+    if began is not None:
+        files = (workspace.layout.losses(split) for split in range(workspace.config.design.splits))
+        finished = sum(path.exists() and path.stat().st_mtime >= began for path in files)
         if finished >= len(training):
-            return (finished + sum(log.share for log in training)) / max(1e-9, time.time() - began)
+            return finished / max(1e-9, time.time() - began)
     return sum(log.shares_per_s for log in training)
+
+
+def _began(workspace: Workspace) -> float | None:
+    """When the coordinator that is at work began; None where there is none. A lock that was left says nothing."""
+    if _coordinator(workspace) is None:
+        return None
+    try:
+        return workspace.layout.lock.stat().st_mtime
+    except FileNotFoundError:
+        return None

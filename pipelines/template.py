@@ -65,6 +65,7 @@ set -euo pipefail
 
 # Whatever makes the command `memo` available: module load python; source .venv/bin/activate
 
+# As in the campaign file. If design.splits changes there, change it here and in --array: write this file again.
 splits={splits}
 share={share}
 first=$((SLURM_ARRAY_TASK_ID * share))
@@ -90,7 +91,7 @@ def write_array_script(
     overwrite a file, and for paths that a job script cannot hold.
     """
     if path.exists():
-        raise UsageError(f"{path}: expected a new file, found one; choose another name")
+        raise UsageError(f"{path}: expected a new file, found one; delete it to have it written again")
     directory = directory or Path("campaigns") / campaign_file.stem
     design = load(campaign_file).design if campaign_file.exists() else Design()
     share = min(per_task or design.block_size, design.splits)
@@ -111,7 +112,7 @@ def write_array_script(
 def _body() -> str:
     lines = _fields(Source, indent="  ", skip=NOT_SHOWN)
     for name, field in CampaignConfig.model_fields.items():
-        if name != "corpus":
+        if name not in ("corpus", "imported"):
             lines += ["", *_section(name, field)]
     return "\n".join(lines) + "\n"
 

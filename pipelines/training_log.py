@@ -4,7 +4,7 @@
     step       about once a second: epoch, step, steps, loss, tokens_per_s
     restored, checkpoint, checkpoint_refused, evaluate      what happens in between
     retry      a try ended without a result; another one follows
-    done, diverged, failed                                  how it ended
+    done, diverged, failed, stopped                         how it ended; error: how a try ended
 
 A log tells people and progress bars what goes on. Whether a split is done is decided by its losses and their record.
 """
@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TAIL_BYTES = 8192
+import psutil
+
+from memo import processes
+
+TAIL_BYTES = 32768
 SILENT_S = 120.0  # a training that has said nothing for so long is not counted as running
-ENDINGS = ("done", "diverged", "failed", "retry")
+NUMBERS = ("epoch", "step", "steps", "loss", "tokens_per_s", "attempt")
+ENDINGS = ("done", "diverged", "failed", "retry", "stopped", "error")
 
 
 def append(log: Path, event: str, **fields: Any) -> None:
@@ -42,8 +47,15 @@ class Training:
 
     def is_running(self, now: float) -> bool:
         """True where a process is at it, as far as a log can tell."""
-        begun = bool(self.last) and self.last.get("event") not in ENDINGS
-        return begun and now - self.last.get("time", 0.0) < SILENT_S
+        begun = bool(self.last) and self.last["event"] not in ENDINGS and now - self.last["time"] < SILENT_S
+        return begun and not (self.last.get("host") == processes.this_host() and self._is_gone())
+
+    def _is_gone(self) -> bool:
+        try:
+            processes.started(int(self.last["pid"]))
+        except (KeyError, TypeError, ValueError, psutil.Error):
+            return True
+        return False
 
     @property
     def share(self) -> float:
@@ -67,7 +79,7 @@ def read(log: Path) -> Training:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - TAIL_BYTES))
             lines = file.read().splitlines()
-    except FileNotFoundError:
+    except OSError:
         lines = []
     last: dict[str, Any] = {}
     steps: list[dict[str, Any]] = []
@@ -81,9 +93,11 @@ def read(log: Path) -> Training:
 
 
 def _event(line: bytes) -> dict[str, Any]:
-    """One event; empty for a line that is cut, or half written."""
+    """One event; empty for a line that is cut, half written, or not of a log."""
     try:
         event = json.loads(line)
-    except ValueError:
+        numbers = [event["time"], *(event[key] for key in NUMBERS if key in event)]
+        sound = isinstance(event["event"], str) and all(isinstance(number, int | float) for number in numbers)
+    except (ValueError, KeyError, TypeError):
         return {}
-    return event if isinstance(event, dict) and "event" in event else {}
+    return event if sound else {}

@@ -4,23 +4,30 @@ A file is damaged when it differs from its completion record, lacks one, or is m
 from something else than this campaign has: a file of another campaign, or of older settings.
 """
 
-import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from memo import lock
+from memo.cluster_settings import Cluster
 from memo.errors import DamagedError, MemoError
 from memo.layout import record_path
 from memo.lock import writer
-from memo.store import TEMPORARY_MARK, fingerprint, read_record, remove_temporaries, verified
+from memo.store import TEMPORARY_MARK, fingerprint, is_abandoned, read_record, remove, remove_temporaries, verified
+from pipelines import training_log
 from pipelines.aggregate import run as aggregate
+from pipelines.diagnose import run as diagnose
+from pipelines.guard import unchanged
 from pipelines.progress import Reporter
-from pipelines.stages import stage
+from pipelines.stages import GIVEN, stage
 from pipelines.status import artifacts
 from pipelines.train import train
 from pipelines.workspace import Workspace, open_workspace
+
+SECOND_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,51 +45,91 @@ def verify(root: Path, reporter: Reporter) -> dict[str, Any]:
     findings: list[Finding] = []
     checked = size = 0
     everything = list(_everything(workspace))
+    expected = _splits_of_tables(workspace)
     with reporter.bar("verify", len(everything), "file") as bar:
         for done, (name, path, inputs) in enumerate(everything, start=1):
             # What it was made from cannot be told while that is damaged itself; verify again after the repair.
             sound = all(finding.stage == name for finding in findings)
             problem = _problem(path, inputs if sound else dict)
+            if problem and _changed_meanwhile(workspace):
+                time.sleep(SECOND_LOOK_S)
+                problem = _problem(path, inputs if sound else dict)
+            if problem is None and path in expected and not path.exists():
+                problem = "missing, a score table was made from it"
             if problem:
                 findings.append(Finding(str(path.relative_to(root)), name, problem))
             elif (record := read_record(path)) is not None:
                 checked, size = checked + 1, size + record.bytes
             bar.update(done)
-    left = (path.relative_to(root) for path in sorted(root.rglob(f"*{TEMPORARY_MARK}*")))
-    findings += [Finding(str(p), "", "left by a killed process, or in work") for p in left if _outermost(p)]
+    left = (path for path in sorted(root.rglob(f"*{TEMPORARY_MARK}*")) if is_abandoned(path))
+    findings += [Finding(str(path.relative_to(root)), "", "left by a process that was killed") for path in left]
     return {"campaign": str(root), "checked": checked, "bytes": size, "findings": [asdict(f) for f in findings]}
 
 
-def _outermost(path: Path) -> bool:
-    return not any(TEMPORARY_MARK in parent.name for parent in path.parents)
+def _splits_of_tables(workspace: Workspace) -> set[Path]:
+    """Losses that must be there, because a score table of all models was made from them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from memo.tables import models_of
+
+    expected = 0
+    for name in workspace.rules:
+        path = workspace.layout.scores(name)
+        try:
+            found = models_of(pq.read_schema(path).empty_table()) if path.exists() else {}
+        except (pa.ArrowException, OSError, ValueError):
+            continue  # damaged, which is found elsewhere
+        if found.get("models") == found.get("of"):
+            expected = max(expected, found.get("of", 0))
+    return {workspace.layout.losses(split) for split in range(min(expected, workspace.config.design.splits))}
 
 
-def repair(root: Path, findings: Sequence[dict[str, str]], reporter: Reporter) -> None:
-    """Removes the damaged files and makes them anew; nothing else is made. Raises `MemoError` where that fails."""
+def _changed_meanwhile(workspace: Workspace) -> bool:
+    """Whether somebody writes to the campaign, so that a file may have been caught between two moments."""
+    holding = lock.holder(workspace.layout.lock)
+    logs = (training_log.read(workspace.layout.log(split)) for split in range(workspace.config.design.splits))
+    return (holding is not None and lock.is_alive(holding)) or any(log.is_running(time.time()) for log in logs)
+
+
+def repair(root: Path, findings: Sequence[dict[str, str]], reporter: Reporter, cluster: Cluster | None = None) -> None:
+    """Makes the damaged files anew, and nothing else. cluster: where models train, if any have to.
+
+    Raises `MemoError`, with everything as it was, where the corpus or the splits would come back as something else.
+    """
     workspace = open_workspace(root)
+    given = [finding["path"] for finding in findings if finding["stage"] in GIVEN]
+    if given and workspace.config.imported is not None:
+        raise MemoError(f"{given[0]} was imported and cannot be made anew; run the same `memo import` again")
+    if cluster is not None:
+        workspace = replace(workspace, config=workspace.config.model_copy(update={"cluster": cluster}))
     with writer(workspace.layout.lock):
-        before = {finding["path"]: read_record(root / finding["path"]) for finding in findings}
-        for finding in findings:
-            if finding["stage"]:
-                _remove(root / finding["path"])
-        remove_temporaries(root)
+        if workspace.config.imported is None:
+            workspace.refuse_changes()
         stages = {finding["stage"] for finding in findings}
-        for name in ("ingest", "group", "sample"):
-            if name in stages:
-                stage(name)(workspace, reporter)
-        _refuse_another(root, before)
+        with unchanged(workspace):
+            for name in ("ingest", "group", "sample"):
+                if name in stages:
+                    _remove(root, findings, name)
+                    stage(name)(workspace, reporter)
+        _remove(root, findings, "train")
+        remove_temporaries(root)
         if "train" in stages:
             train(workspace, reporter, sorted(_splits(workspace, findings)))
         if "aggregate" in stages:
-            aggregate(workspace, reporter, allow_partial=True)
+            _remove(root, findings, "aggregate")
+            aggregate(workspace, reporter)
+            diagnose(workspace, workspace.usable_splits())
 
 
 def _everything(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[], dict[str, Any]]]]:
     """Stage, path and inputs of whatever the campaign may hold."""
     for name, found in artifacts(workspace).items():
         for path, inputs in found:
-            yield name, path, inputs
+            # A table that is older than the models is stale, which `memo status` says, and not damaged.
+            yield name, path, dict if name == "aggregate" else inputs
     layout = workspace.layout
+    yield "aggregate", layout.diagnostics, dict  # from all tables' inputs; made again with them
     for split in range(workspace.config.design.splits):
         if workspace.config.training.keep_weights and workspace.diverged(split) is None:
             yield "train", layout.weights(split), partial(workspace.loss_inputs, split)
@@ -102,7 +149,10 @@ def _problem(path: Path, inputs: Callable[[], dict[str, Any]]) -> str | None:
         verified(path)
     except DamagedError:
         return f"differs from its record of {record.bytes} bytes"
-    wanted = inputs()
+    try:
+        wanted = inputs()
+    except MemoError:
+        return None  # what it is made from is not there yet; it is whole itself
     if wanted and record.fingerprint != fingerprint(wanted):
         return "made from something else: another campaign, or older settings"
     return None
@@ -117,20 +167,9 @@ def _splits(workspace: Workspace, findings: Sequence[dict[str, str]]) -> Iterato
             yield split
 
 
-def _remove(path: Path) -> None:
-    record_path(path).unlink(missing_ok=True)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _refuse_another(root: Path, before: dict[str, Any]) -> None:
-    """What models were trained on must come back as it was, or their losses are about something else."""
-    for name, old in before.items():
-        new = read_record(root / name)
-        if old is not None and new is not None and name.startswith(("corpus/", "design/")) and new.sha256 != old.sha256:
-            raise MemoError(
-                f"{name} was made anew and differs from the one that the models were trained on: its source has "
-                "changed since; bring the old source back, then repair again, or use another --dir"
-            )
+def _remove(root: Path, findings: Sequence[dict[str, str]], name: str) -> None:
+    """The files of a stage that were found damaged, and their records."""
+    for finding in findings:
+        if finding["stage"] == name:
+            remove(record_path(root / finding["path"]))
+            remove(root / finding["path"])

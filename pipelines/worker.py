@@ -40,7 +40,7 @@ class Child:
     def __init__(self) -> None:
         environment = {**os.environ, **CHILD_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        self.root = ""  # of the campaign it works for at the moment
+        self.coordinator = ""  # for which it works at the moment
         # -P: a folder named `pipelines` where the user stands must not be taken for this package.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipelines.child"],
@@ -55,7 +55,6 @@ class Child:
         """Sends a request and waits for its answer; raises `ProcessDied` if the process ends instead."""
         if self._process.stdin is None or self._process.stdout is None:
             raise ProcessDied("the training process has no pipes")
-        self.root = request["root"]
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
@@ -88,8 +87,10 @@ _busy: list[Child] = []
 _lock = threading.Lock()  # a worker may have several threads
 
 
-def train_split(root: str, split: int, attempt: int, version: str) -> str:
+def train_split(root: str, split: int, attempt: int, version: str, coordinator: str) -> str:
     """The task: trains one split in a child process of this worker, returns the path of its losses.
+
+    coordinator: a name of the process that asks, for `stop_training`.
 
     Raises `UsageError` where this worker can train no split at all, `MachineError` where the disk is at fault,
     `ProcessDied` where the process went, and `MemoError` for the rest.
@@ -100,9 +101,11 @@ def train_split(root: str, split: int, attempt: int, version: str) -> str:
         raise UsageError(f"worker on {_here()} does not see {root}: the campaign directory must be on a shared disk")
     child = _take()
     try:
+        child.coordinator = coordinator
         answer = child.ask({"root": root, "split": split, "attempt": attempt, "worker": _address()})
-    except ProcessDied:
+    except BaseException:
         _forget(child)
+        child.kill()
         raise
     if answer.get("kind") == "crash":
         _forget(child)  # whatever went wrong in it may still be wrong
@@ -116,11 +119,11 @@ def train_split(root: str, split: int, attempt: int, version: str) -> str:
     )
 
 
-def stop_training(root: str) -> None:
-    """Ends the child processes that train for this campaign; the next task gets a fresh one."""
+def stop_training(coordinator: str) -> None:
+    """Ends the child processes that train for this coordinator; the next task gets a fresh one."""
     with _lock:
         for child in _busy:
-            if child.root == root:
+            if child.coordinator == coordinator:
                 child.kill()
 
 

@@ -31,18 +31,27 @@ class Workspace:
 
     @property
     def rules(self) -> list[str]:
+        """Rules that have a score table. Where no document was evaluated there are no scores."""
+        if self.config.imported is not None and not self.config.imported.scored:
+            return []
         return [DOCUMENT_RULE, *(spec.name for spec in self.config.rules)]
 
     def ingest_inputs(self) -> dict[str, Any]:
+        if self.config.imported is not None:
+            return {"imported": self.config.imported.source()}
         data = self.config.resolved()
-        return {name: data[name] for name in ("corpus", "evaluation", "tokenizer", "seed")}
+        return {name: data[name] for name in ("corpus", "evaluation", "tokenizer", "controls", "seed")}
 
     def corpus_files(self) -> list[Path]:
         layout = self.layout
-        return [layout.documents, layout.evaluation, layout.rejected, layout.tokens, layout.tokenizer]
+        if self.config.imported is not None:
+            return [layout.documents, layout.evaluation, layout.controls]
+        own = [layout.controls, layout.rejected, layout.tokens, layout.tokenizer]
+        return [layout.documents, layout.evaluation, *own]
 
     def corpus_fingerprint(self) -> str:
-        files = (self.layout.documents, self.layout.evaluation, self.layout.tokens)
+        layout = self.layout
+        files = (layout.documents, layout.evaluation, layout.controls, layout.tokens)
         return fingerprint({path.name: _sha(path) for path in files})
 
     def group_inputs(self, spec: RuleSpec) -> dict[str, Any]:
@@ -57,13 +66,18 @@ class Workspace:
     def block_inputs(self, block: int) -> dict[str, Any]:
         return {
             "documents": _sha(self.layout.documents),
+            "controls": _sha(self.layout.controls),
             "design": self._design_inputs(),
-            "units": {name: _sha(self.layout.groups(name)) for name in self._design_rules()},
+            "units": {name: _sha(self.layout.groups(name)) for name in self.design_rules()},
             "seed": self.config.seed,
             "number": block,
+            **(self.ingest_inputs() if self.config.imported is not None else {}),
         }
 
     def loss_inputs(self, split: int) -> dict[str, Any]:
+        if self.config.imported is not None:
+            block = _sha(self.layout.block(split // self.config.design.block_size))
+            return {**self.ingest_inputs(), "documents": _sha(self.layout.documents), "block": block, "split": split}
         data = self.config.resolved()
         return {
             "corpus": self.corpus_fingerprint(),
@@ -95,7 +109,8 @@ class Workspace:
         if not is_done(self.layout.losses(split), self.loss_inputs(split)):
             return False
         wanted = self.config.training.keep_weights and self.diverged(split) is None
-        return not wanted or read_record(self.layout.weights(split)) is not None
+        weights = self.layout.weights(split)
+        return not wanted or (weights.is_dir() and read_record(weights) is not None)
 
     def diverged(self, split: int) -> str | None:
         """Where the loss of a split turned NaN or infinite, if it did; its losses are NaN and never count."""
@@ -119,9 +134,9 @@ class Workspace:
         block = read_record(self.layout.block(0))
         if block is not None:
             self._refuse_another_design(block)
-            for name in self._design_rules():
+            for name in self.design_rules():
                 refuse_changed(self.layout.groups(name), self.group_inputs(self.config.rule(name)))
-            if all(read_record(self.layout.groups(name)) is not None for name in self._design_rules()):
+            if all(read_record(self.layout.groups(name)) is not None for name in self.design_rules()):
                 refuse_changed(self.layout.block(0), self.block_inputs(0))
         self._refuse_other_losses()
 
@@ -151,7 +166,7 @@ class Workspace:
             "block": design.block_size,
         }
 
-    def _design_rules(self) -> list[str]:
+    def design_rules(self) -> list[str]:
         """Rules whose groups flip coins: the splits depend on them."""
         return [name for name in self.config.design.levels if name != DOCUMENT_RULE]
 
@@ -175,6 +190,15 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(layout, load(layout.config))
 
 
+def refuse_imported(config: CampaignConfig, root: Path) -> None:
+    """Raises `UsageError` for a campaign whose losses were made elsewhere: nothing of it can be made anew here."""
+    if config.imported is not None:
+        raise UsageError(
+            f"{root}: expected a campaign that memo trains, found one made by `memo import`, whose documents, coins "
+            f"and losses are given; make scores of them with memo aggregate {root}, or finish the same import"
+        )
+
+
 def settle(config: CampaignConfig, root: Path) -> Workspace:
     """Takes a configuration for a directory, new or not. Only for the holder of the lock.
 
@@ -182,6 +206,8 @@ def settle(config: CampaignConfig, root: Path) -> Workspace:
     """
     layout = Layout(root)
     saved = load(layout.config) if layout.config.exists() else None
+    if saved is not None:
+        refuse_imported(saved, root)
     workspace = Workspace(layout, _with_block(config, saved))
     if saved is not None:
         _refuse_fewer_splits(workspace, saved)

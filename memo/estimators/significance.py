@@ -16,11 +16,14 @@ def benjamini_hochberg(
     p_values: NDArray[np.float64], n_in: NDArray[np.integer], n_out: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """q-values of Benjamini and Hochberg (1995), (U,); NaN where a side has fewer than 16 splits or p is NaN."""
-    from scipy.stats import false_discovery_control
-
     p_values = np.asarray(p_values, dtype=np.float64)
     usable = np.isfinite(p_values) & (np.minimum(n_in, n_out) >= MINIMUM_FOR_Q)
     q_values = np.full(p_values.shape, np.nan)
-    if usable.any():
-        q_values[usable] = false_discovery_control(p_values[usable])
+    tested = p_values[usable]
+    order = np.argsort(tested)
+    # The least of p * tests / rank over all p-values that are no smaller.
+    raised = tested[order] * (len(tested) / np.arange(1, len(tested) + 1))
+    adjusted = np.empty_like(tested)
+    adjusted[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+    q_values[usable] = adjusted
     return q_values

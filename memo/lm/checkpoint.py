@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,29 +25,43 @@ from safetensors.torch import save
 from memo.errors import DamagedError, MemoError
 from memo.layout import RECORD_SUFFIX, record_path
 from memo.lm.device import Device, describe
-from memo.lm.state import State
 from memo.splits import METADATA_KEY, metadata
 from memo.store import fingerprint, flatten, publishing, read_record, remove_temporaries, sha256_file
 
-FORMAT = 1  # of the state in a file; an older one is not read
+FORMAT = 2  # of the state in a file, and of the order in which batches come; an older one is not read
 KEPT = 2
 SUFFIX = ".safetensors"
 Report = Callable[[dict[str, Any]], None]
 
 
+class Resumable(Protocol):
+    """What a training has to be to be saved: `memo.lm.state.State`, or that of a stack."""
+
+    @property
+    def who(self) -> dict[str, Any]: ...  # for events
+    @property
+    def step(self) -> int: ...
+    def counts(self) -> dict[str, int]: ...
+    def copies(self) -> dict[str, torch.Tensor]: ...
+    def load(self, counts: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+
 class Checkpoints:
-    """The newest states of one split's training, in a folder of their own with one writer."""
+    """The newest states of the training of one split, or of one stack, in a folder of their own with one writer."""
 
     def __init__(
         self, folder: Path, inputs: Mapping[str, Any], device: Device, interval_s: float | None = None
     ) -> None:
-        """`inputs`: all that the split's losses depend on, plain data. `interval_s`: 0 after each step, None never."""
+        """`inputs`: all that the losses depend on, plain data; of a stack, also who its members are.
+
+        `interval_s`: 0 after each step, None never.
+        """
         self.folder, self.interval_s = folder, interval_s
         self.inputs = {"checkpoint_format": FORMAT, "machine": describe(device), "split": dict(inputs)}
         self._recent: list[Path] = []  # whole ones, oldest first
         self._since = time.monotonic()
 
-    def restore(self, state: State, report: Report) -> bool:
+    def restore(self, state: Resumable, report: Report) -> bool:
         """Puts the newest whole checkpoint into `state`; False, and nothing changed, where there is none.
 
         One that cannot be used is passed over for the one before, and reported with the reason.
@@ -58,10 +72,10 @@ class Checkpoints:
             try:
                 state.load(*self._read(path))
             except (MemoError, OSError) as error:
-                report({"event": "checkpoint_refused", "split": state.split, "path": str(path), "reason": str(error)})
+                report({"event": "checkpoint_refused", **state.who, "path": str(path), "reason": str(error)})
                 continue
             self._recent = [path]
-            report({"event": "restored", "split": state.split, "step": state.step})
+            report({"event": "restored", **state.who, "step": state.step})
             return True
         return False
 
@@ -69,7 +83,7 @@ class Checkpoints:
         """Whether the interval has passed since the start or the last one."""
         return self.interval_s is not None and time.monotonic() - self._since >= self.interval_s
 
-    def save(self, state: State, report: Report) -> None:
+    def save(self, state: Resumable, report: Report) -> None:
         """Publishes the state, then deletes what is neither it nor the whole one before.
 
         The caller has looked at its losses: a state with a loss that is not a number is not to be saved. Raises
@@ -86,7 +100,7 @@ class Checkpoints:
             if other not in self._recent:
                 _delete(other)
         self._since = time.monotonic()
-        report({"event": "checkpoint", "split": state.split, "step": state.step})
+        report({"event": "checkpoint", **state.who, "step": state.step})
 
     def clear(self) -> None:
         """Deletes all of them and the folder, if there is one."""

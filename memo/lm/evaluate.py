@@ -62,7 +62,7 @@ def token_losses(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for indices in _batches(table.length, batch_tokens or BATCH_TOKENS[device.kind]):
+        for indices in batches_by_length(table.length, batch_tokens or BATCH_TOKENS[device.kind]):
             inputs, targets = collate(tokens, table, indices, bos)
             places, wanted = (part.to(device.torch_device) for part in counted(targets))
             features = readout.features(inputs.to(device.torch_device)).flatten(0, 1)[places]
@@ -80,7 +80,7 @@ def _rows(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     return np.repeat(start, length) + nth
 
 
-def _batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
+def batches_by_length(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
     """Windows from the longest to the shortest, as many as fit `batch_tokens` with their padding, at least one."""
     order = np.argsort(-lengths, kind="stable")
     begin = 0

@@ -10,7 +10,7 @@ rate follows from the step.
 Shapes: S steps of the whole training, E evaluations, D documents and evaluation texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class State:
         self.loss = torch.zeros(evaluations, texts)  # (E, D) mean nats per token
         self.n_correct = torch.zeros(evaluations, texts)  # (E, D)
 
+    @property
+    def who(self) -> dict[str, int]:
+        """For events."""
+        return {"split": self.split}
+
     def add_step(self, loss: torch.Tensor, tokens: int, positions: int) -> None:
         self.losses[self.step] = loss
         self.step += 1
@@ -67,13 +72,13 @@ class State:
 
     def copies(self) -> dict[str, torch.Tensor]:
         """All tensors on the CPU, sharing no memory: what safetensors can write."""
-        return {name: _copy(tensor) for name, tensor in {**self._live(), **self._random()}.items()}
+        return {name: cpu_copy(tensor) for name, tensor in {**self._live(), **self._random()}.items()}
 
     def load(self, counts: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Puts a saved state back. Raises `DamagedError`, and changes nothing, where it is not one of this training."""
         live = self._live()
-        _refuse_other_counts(counts)
-        _refuse_other_tensors({**live, **self._random()}, tensors)
+        refuse_other_counts(counts, COUNTS)
+        refuse_other_tensors({**live, **self._random()}, tensors)
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.kind == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device.torch_device)
@@ -110,17 +115,17 @@ class State:
         return states
 
 
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
+def cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _refuse_other_counts(counts: Mapping[str, Any]) -> None:
-    for name in COUNTS:
+def refuse_other_counts(counts: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in names:
         if not isinstance(counts.get(name), int):
             raise DamagedError(f"expected a whole number as its {name}, found {counts.get(name)!r}")
 
 
-def _refuse_other_tensors(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+def refuse_other_tensors(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
     for name in sorted(wanted.keys() | found.keys()):
         expected, got = _described(wanted.get(name)), _described(found.get(name))
         if expected != got:

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from memo import seeding
 from memo.errors import DivergedError, MemoError
-from memo.lm.batches import collate, counted, epoch_order, windows
+from memo.lm.batches import Windows, collate, counted, epoch_order, windows
 from memo.lm.checkpoint import Checkpoints, Report
 from memo.lm.device import Device, activate
 from memo.lm.evaluate import document_losses
@@ -70,6 +70,9 @@ class Setup:
     model: Mapping[str, Any]  # the `model:` section
     training: Settings
     seed: int
+    # Consecutive splits that share when short and long batches come: `batches.COHORT` where they are trained in stacks,
+    # which would mostly pad otherwise. Alone, sharing only makes scores of small campaigns a little noisier.
+    cohort: int = 1
 
 
 @dataclass
@@ -128,8 +131,7 @@ def train_split(
         progress = _Progress(state, training.epochs, report)
         model.train()
         while state.epoch <= training.epochs:
-            rng = seeding.generator("order", split, state.epoch, seed=setup.seed)
-            for indices in epoch_order(table.length, training.batch_size, rng)[state.batch :]:
+            for indices in order_of(setup, split, state.epoch, table)[state.batch :]:
                 for group in optimizer.param_groups:
                     group["lr"] = rates[state.step]
                 inputs, targets = collate(setup.tokens, table, indices, setup.bos)
@@ -170,6 +172,13 @@ def train_split(
     )
 
 
+def order_of(setup: Setup, split: int, epoch: int, table: Windows) -> list[np.ndarray]:
+    """Batches of a split's epoch, from `windows` of its documents in rising order."""
+    own = seeding.generator("order", split, epoch, seed=setup.seed)
+    shared = seeding.generator("lengths", split // setup.cohort, epoch, seed=setup.seed)
+    return epoch_order(table.length, setup.training.batch_size, own, shared)
+
+
 def learning_rates(steps: int, training: Settings) -> list[float]:
     """The rate of each step: a linear rise to the peak, then half a cosine towards `final_rate` of it."""
     rising = math.ceil(training.warmup * steps)
@@ -205,23 +214,22 @@ class _Progress:
 
     def __init__(self, state: State, epochs: int, report: Report) -> None:
         self.state, self.epochs, self.report = state, epochs, report
-        self._remember()
-
-    def _remember(self) -> None:
-        self._step, self._tokens, self._at = self.state.step, self.state.tokens, time.perf_counter()
+        self._step, self._tokens, self._at = state.step, state.tokens, time.perf_counter()
+        self._checked = state.step
 
     def look(self) -> None:
         if time.perf_counter() - self._at >= REPORT_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
-        """Reports the steps since the last time; raises `DivergedError` if a loss among them is not a number."""
+        """Raises `DivergedError` if a loss so far is not a number; reports, but not more than once a second."""
         state = self.state
-        losses = state.losses[self._step : state.step].tolist()
-        for step, loss in enumerate(losses, self._step + 1):
+        for step, loss in enumerate(state.losses[self._checked : state.step].tolist(), self._checked + 1):
             if not math.isfinite(loss):
                 raise DivergedError(state.split, state.epoch, step, loss)
-        if losses:
+        self._checked = state.step
+        elapsed = time.perf_counter() - self._at
+        if state.step > self._step and (elapsed >= REPORT_INTERVAL_S or state.step == len(state.losses)):
             self.report(
                 {
                     "split": state.split,
@@ -229,8 +237,8 @@ class _Progress:
                     "epochs": self.epochs,
                     "step": state.step,
                     "steps": len(state.losses),
-                    "loss": sum(losses) / len(losses),
-                    "tokens_per_s": (state.tokens - self._tokens) / max(time.perf_counter() - self._at, 1e-9),
+                    "loss": float(state.losses[self._step : state.step].mean()),
+                    "tokens_per_s": (state.tokens - self._tokens) / max(elapsed, 1e-9),
                 }
             )
-        self._remember()
+            self._step, self._tokens, self._at = state.step, state.tokens, time.perf_counter()

@@ -44,15 +44,28 @@ def keys_of_units(doc_ids: Sequence[str], units: Units) -> Keys:
     return unit_keys(f"{size}:{doc_id}" for size, doc_id in zip(units.sizes.tolist(), least, strict=True))
 
 
-def draw_block(design: Design, keys: Keys, units: Units, block: int, seed: int) -> Block:
-    """Draws one block. keys: (U,) of `keys_of_units`."""
+def draw_block(design: Design, keys: Keys, units: Units, block: int, seed: int, controls: Sequence[str] = ()) -> Block:
+    """Draws one block. keys: (U,) of `keys_of_units`. controls: identifiers of texts with coins of their own."""
     starts = streams(keys, "design", block, seed=seed)
     if design.base == "bernoulli":
         treated = np.stack([uniforms(starts, split) < design.include for split in range(design.block_size)])
         asked = np.ones_like(treated)
     else:
         asked, treated = _balanced(design, starts, units)
-    return Block(asked=asked, treated=treated, included=units.included(asked, treated))
+    included = units.included(asked, treated)
+    return Block(
+        asked=asked, treated=treated, included=included, controls=_control_coins(design, controls, block, seed)
+    )
+
+
+def _control_coins(design: Design, controls: Sequence[str], block: int, seed: int) -> Bools:
+    """(b, C) coins as a document without siblings has them, from streams of their own."""
+    starts = streams(unit_keys(controls), "controls", block, seed=seed)
+    if design.base == "bernoulli":
+        return np.stack([uniforms(starts, split) < design.include for split in range(design.block_size)])
+    reached = np.ones((design.block_size, len(controls)), dtype=bool)
+    due = counts(reached.sum(axis=0), np.ones(len(controls), dtype=np.int64), design.include, starts, design.block_size)
+    return _permute(reached, due, starts)[1]
 
 
 def _balanced(design: Design, starts: Keys, units: Units) -> tuple[Bools, Bools]:

@@ -99,14 +99,73 @@ def test_a_source_that_changed_is_not_taken_for_the_old_one(kit: Any, tmp_path: 
     folder.mkdir()
     for name in ("corpus.jsonl", "held_out.txt", "campaign.yaml"):
         shutil.copy(kit.campaigns.folder / name, folder / name)
-    root = tmp_path / "c"
-    kit.campaigns.good("ingest", folder / "campaign.yaml", "--dir", root)
-    with (folder / "corpus.jsonl").open("a") as file:
-        file.write('{"id": "new", "text": "one more"}\n')
-    flip_a_bit(root / "corpus" / "documents.parquet")
-    assert "its source has changed since" in kit.campaigns.refused(1, "verify", root, "--repair")
+    root, config, source = tmp_path / "c", folder / "campaign.yaml", folder / "corpus.jsonl"
+    kit.campaigns.good("run", config, "--dir", root)
+    before = source.read_text()
+    source.write_text(before + '{"id": "new", "text": "one more"}\n')
+    for name in ("documents", "rejected"):
+        flip_a_bit(root / "corpus" / f"{name}.parquet")
+        damaged = contents(root)
+        assert "its source has changed since" in kit.campaigns.refused(1, "verify", root, "--repair")
+        assert "its source has changed since" in kit.campaigns.refused(1, "run", config, "--dir", root)
+        assert contents(root) == damaged
+    source.unlink()
+    assert "corpus.jsonl" in kit.campaigns.refused(2, "verify", root, "--repair")
+    assert contents(root) == damaged
+    source.write_text(before)
+    kit.campaigns.good("verify", root, "--repair")
+    kit.same(root, kit.quick)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_model_that_is_gone_is_missed(kit: Any, tmp_path: Path) -> None:
+    root = kit.copy(kit.quick, tmp_path / "c")
+    loss(root, 3).unlink()
+    record(loss(root, 3)).unlink()
+    assert findings(kit, root) == {"losses/split-00003.safetensors": "missing, a score table was made from it"}
+    kit.campaigns.good("verify", root, "--repair")
+    kit.same(root, kit.quick)
+
+
+def test_a_campaign_that_grows_is_whole_on_the_way(kit: Any, tmp_path: Path) -> None:
+    root = kit.copy(kit.quick, tmp_path / "c")
+    kit.campaigns.good("ingest", kit.campaigns.config, "--dir", root, "--set", "design.splits=12")
+    assert "agree with their records" in kit.campaigns.good("verify", root)
+    kit.campaigns.good("sample", root)
+    assert "agree with their records" in kit.campaigns.good("verify", root)
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "something").write_text("else")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda root: put_a_folder(record(loss(root, 3))),
+        lambda root: put_a_folder(loss(root, 3)),
+        lambda root: write(record(loss(root, 3)), record(loss(root, 3)).read_text().replace(": 1,", ': "1",')),
+        lambda root: write(record(loss(root, 3)), '{"notes": null}'),
+        lambda root: write(root / "logs" / "split-00003.jsonl", '{"event": "step", "time": "x", "loss": "a"}\n[1]\n'),
+    ],
+)  # fmt: skip
+def test_odd_things_in_the_place_of_files(kit: Any, tmp_path: Path, harm: Any) -> None:
+    root = kit.copy(kit.quick, tmp_path / "c")
+    harm(root)
+    kit.campaigns.status(root)
+    kit.campaigns.good("verify", root, "--repair")
+    kit.same(root, kit.quick)
 
 
 def test_a_whole_campaign_is_found_whole(kit: Any) -> None:
     data = json.loads(kit.campaigns.good("verify", kit.quick, "--json"))
-    assert data["findings"] == [] and data["checked"] == 18 and data["bytes"] > 0
+    assert data["findings"] == [] and data["checked"] == 20 and data["bytes"] > 0

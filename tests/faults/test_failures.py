@@ -41,7 +41,7 @@ def failed(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     poisoned = kit.campaigns.sabotage(folder / "sabotage", KILL)
     error = poisoned.refused(1, "run", poisoned.config, "--dir", folder / "c")
     assert "1 of 8 splits failed; the others are kept. Split 2: the training process ended with signal 9" in error
-    assert "after 3 tries" in error and "split-00002.jsonl" in error
+    assert "3 of 3 tries" in error and "split-00002.jsonl" in error
     return folder / "c"
 
 

@@ -88,6 +88,11 @@ class Trainer:
         return sorted(self.folder.glob("*.safetensors"))
 
 
+@pytest.fixture
+def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memo.lm.train.REPORT_INTERVAL_S", 0.0)
+
+
 class EveryFew(Checkpoints):
     """Due by count: by time, no test would hit the same step twice."""
 
@@ -137,6 +142,7 @@ def test_killed_after_every_step_and_every_evaluation(trainer: Trainer, name: st
     assert trainer.said("restored") == [{"event": "restored", "split": 3, "step": STEPS}]
 
 
+@pytest.mark.usefixtures("every_step_is_reported")
 @pytest.mark.parametrize(
     ("every", "moment", "step", "evaluations"),
     [

@@ -17,13 +17,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from memo import seeding
 from memo.errors import DivergedError, MemoError
 from memo.lm import train
-from memo.lm.batches import collate, epoch_order, windows
+from memo.lm.batches import collate, windows
 from memo.lm.device import Device
 from memo.lm.evaluate import document_losses
-from memo.lm.train import Setup, SplitResult, learning_rates, new_model, parameter_groups, train_split
+from memo.lm.train import Setup, SplitResult, learning_rates, new_model, order_of, parameter_groups, train_split
 
 HALF = np.arange(0, 24, 2)
 ELSEWHERE = """
@@ -68,7 +67,7 @@ def test_equals_a_plain_loop(setup: Setup, cpu: Device) -> None:
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), foreach=False, fused=False)
     rates = iter(learning_rates(result.steps, setup.training))
     for epoch in (1, 2, 3):
-        for indices in epoch_order(table.length, 4, seeding.generator("order", 3, epoch, seed=0)):
+        for indices in order_of(setup, 3, epoch, table):
             inputs, targets = collate(setup.tokens, table, indices, setup.bos, pad=5)
             optimizer.zero_grad()
             F.cross_entropy(model(inputs).logits.flatten(0, 1), targets.flatten()).backward()
@@ -130,11 +129,13 @@ def test_training_goes_on_from_a_checkpoint(make_setup: Callable[..., Setup], cp
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_progress_is_reported(setup: Setup, precision: str) -> None:
+def test_progress_is_reported(setup: Setup, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memo.lm.train.REPORT_INTERVAL_S", 0.0)
     events: list[dict[str, Any]] = []
     result = train_split(setup, 3, HALF, Device("cpu", precision), events.append)
     assert events.pop() == {"event": "evaluate", "split": 3, "epoch": 3}
-    assert [event["epoch"] for event in events] == [1, 2, 3]
+    assert [event["step"] for event in events] == list(range(1, result.steps + 1))
+    assert sorted({event["epoch"] for event in events}) == [1, 2, 3]
     last = events[-1]
     assert set(last) == {"split", "epoch", "epochs", "step", "steps", "loss", "tokens_per_s"}
     assert last["step"] == last["steps"] == result.steps

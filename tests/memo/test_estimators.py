@@ -77,19 +77,20 @@ def test_standard_error_is_stratified_by_block() -> None:
     included = np.array([[1], [1], [0], [0], [1], [1], [0], [0]], dtype=bool)
     result = memorization(losses, included, blocks=np.array([0, 0, 0, 0, 1, 1, 1, 1]))
     # Each side of a block has two losses: variances 2, 2 and 2, 8, each over 2 splits, over K^2 = 4.
-    terms = np.array([2 / 2, 2 / 2, 2 / 2, 8 / 2]) / 4
-    assert result.se[0] == pytest.approx(np.sqrt(terms.sum()), abs=1e-12)
-    assert result.degrees[0] == pytest.approx(terms.sum() ** 2 / (terms**2).sum(), abs=1e-12)
+    of_in, of_out = (2 / 2 + 2 / 2) / 4, (2 / 2 + 8 / 2) / 4
+    assert result.se[0] == pytest.approx(np.sqrt(of_in + of_out), abs=1e-12)
+    # A side's variance is estimated by both of its blocks: two degrees of freedom each.
+    assert result.degrees[0] == pytest.approx((of_in + of_out) ** 2 / (of_in**2 / 2 + of_out**2 / 2), abs=1e-12)
     assert result.memorization[0] == pytest.approx((5 + 16) / 2, abs=1e-12)
 
 
 def test_a_unit_that_is_not_balanced_by_block_is_pooled() -> None:
     rng = np.random.default_rng(0)
-    losses, blocks = rng.normal(size=(8, 1)), np.repeat([0, 1], 4)
+    losses, blocks = rng.gamma(2.0, size=(8, 1)), np.repeat([0, 1], 4)
     included = np.array([[1], [0], [0], [0], [1], [1], [1], [0]], dtype=bool)
     pooled, by_block = memorization(losses, included), memorization(losses, included, blocks=blocks)
-    assert by_block.se[0] == pooled.se[0]
-    assert by_block.memorization[0] == pooled.memorization[0]
+    assert by_block.se[0] == pytest.approx(pooled.se[0], rel=1e-12)
+    assert by_block.memorization[0] == pytest.approx(pooled.memorization[0], abs=1e-12)
 
 
 def test_only_valid_splits_count() -> None:
@@ -106,12 +107,19 @@ def test_a_loss_that_does_not_count_may_be_missing() -> None:
     assert memorization(losses, INCLUDED, valid).loss_in[0] == 2.5
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_losses_that_are_not_finite_are_refused_by_name(bad: float) -> None:
-    losses = LOSSES.copy()
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -0.25])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_cannot_be_a_loss_is_refused_by_name(bad: float, kind: type) -> None:
+    losses = LOSSES.astype(kind)
     losses[3, 2] = bad
-    with pytest.raises(ValueError, match=r"losses\[3, 2\]"):
+    with pytest.raises(ValueError, match=r"losses\[3, 2\]: expected a finite number that is not negative, found"):
         memorization(losses, INCLUDED)
+
+
+def test_a_loss_of_zero_is_none_of_them() -> None:
+    losses = LOSSES.copy()
+    losses[0, :2] = 0.0, -0.0
+    assert np.isfinite(memorization(losses, INCLUDED).loss_in).sum() == 4
 
 
 def test_shapes_and_types_that_differ_are_refused() -> None:
@@ -121,6 +129,25 @@ def test_shapes_and_types_that_differ_are_refused() -> None:
         memorization(LOSSES, INCLUDED.astype(float))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one per model"):
         memorization(LOSSES, INCLUDED, blocks=np.zeros(3, dtype=int))
+    with pytest.raises(ValueError, match="valid: expected booleans of shape"):
+        memorization(LOSSES, INCLUDED, valid=INCLUDED[:2])
+
+
+def test_models_that_tell_no_side_from_the_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 models, found 1"):
+        memorization(LOSSES[:1], INCLUDED[:1])
+    with pytest.raises(ValueError, match="all 6 masks are equal"):
+        memorization(LOSSES, np.repeat(INCLUDED[:1], 6, axis=0))
+
+
+def test_one_document_that_is_never_in_has_a_reason_and_no_average() -> None:
+    for inside, reason in ((False, "in no split: no score"), (True, "left out of no split: no score")):
+        result = memorization(LOSSES[:, :1], np.full((6, 1), inside))
+        assert result.reason[0] == reason
+        assert np.isnan([result.memorization[0], result.se[0], result.p_value[0], result.ci_low[0]]).all()
+    nothing = memorization(LOSSES, INCLUDED, valid=np.zeros_like(INCLUDED))
+    assert (nothing.reason == "in no split that counts: no score").all()
+    assert np.isnan(nothing.loss_in).all() and np.isnan(nothing.loss_out).all()
 
 
 def test_losses_without_spread_give_a_certain_interval() -> None:
@@ -143,3 +170,12 @@ def test_q_values_need_sixteen_splits_a_side() -> None:
     n_in, n_out = np.array([16, 16, 15, 16]), np.array([16, 20, 40, 16])
     q_values = benjamini_hochberg(p_values, n_in, n_out)
     np.testing.assert_allclose(q_values, [0.002, 0.01, np.nan, np.nan])
+    assert q_values[0] == stats.false_discovery_control([0.001, 0.01])[0]
+
+
+def test_q_values_agree_with_scipy() -> None:
+    p_values = np.random.default_rng(0).beta(0.4, 1.0, size=500).round(3)  # with ties
+    many = np.full(500, 20)
+    np.testing.assert_allclose(
+        benjamini_hochberg(p_values, many, many), stats.false_discovery_control(p_values), rtol=1e-12
+    )

@@ -223,18 +223,18 @@ def test_checks_name_what_is_wrong() -> None:
     flipped = good.included.copy()
     flipped[0, 0] ^= True
     with pytest.raises(DamagedError, match="does not follow"):
-        check_block(Block(good.asked, good.treated, flipped), 0, units, design())
+        check_block(Block(good.asked, good.treated, flipped, good.controls), 0, units, design())
     lopsided = good.included.copy()
     lopsided[:, 0] = True
     with pytest.raises(DamagedError, match="not balanced"):
-        check_block(Block(good.asked, lopsided, lopsided), 0, units, design())
+        check_block(Block(good.asked, lopsided, lopsided, good.controls), 0, units, design())
     unasked = good.asked.copy()
     unasked[:, 0] = False
     with pytest.raises(DamagedError, match=r"does not follow|without a coin"):
-        check_block(Block(unasked, good.treated, good.included), 0, units, design())
+        check_block(Block(unasked, good.treated, good.included, good.controls), 0, units, design())
     nobody = np.zeros_like(good.included)
     with pytest.raises(UsageError, match="no document to train on"):
-        check_block(Block(good.asked, nobody, nobody), 0, units, design(base="bernoulli"))
+        check_block(Block(good.asked, nobody, nobody, good.controls), 0, units, design(base="bernoulli"))
 
 
 def test_a_corpus_of_one_unit_is_refused_with_the_arithmetic() -> None:

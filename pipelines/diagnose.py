@@ -1,0 +1,160 @@
+"""The last part of aggregation: do the controls hold, and are there enough models? Saved as diagnostics.json.
+
+Planted documents are left out of the reliability: their scores were made to differ. At most `reliability.SAMPLE` groups
+of a rule are looked at, drawn at random.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memo.store import is_done, publishing
+from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from memo.campaign import Campaign
+
+PLANTED_COLUMN = "planted"  # of the documents, where the corpus has planted ones
+SIGNIFICANT = 0.05
+
+
+def run(workspace: Workspace, splits: Sequence[int]) -> None:
+    """Writes diagnostics.json for the models that are there, unless it is done."""
+    path = workspace.layout.diagnostics
+    inputs = {name: workspace.score_inputs(name, splits) for name in workspace.rules}
+    if is_done(path, inputs):
+        return
+    from memo.campaign import Campaign
+
+    campaign = Campaign(workspace.layout, workspace.config)
+    found = {
+        "models": len(splits),
+        "of": workspace.config.design.splits,
+        "until": workspace.config.until.model_dump() if workspace.config.until.wanted else None,
+        "controls": controls(campaign.controls(allow_partial=True)),
+        "rules": {name: of_rule(campaign, name, splits) for name in workspace.rules},
+    }
+    with publishing(path, inputs) as temporary:
+        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def controls(scores: "pd.DataFrame") -> dict[str, Any]:
+    """Phantoms: mean score and how many look significant by chance. Canaries: mean score by copies."""
+    scored = scores.dropna(subset=["memorization"])
+    phantoms, canaries = (scored[scored["kind"] == kind] for kind in ("phantom", "canary"))
+    tested = phantoms["p_value"].dropna()
+    return {
+        "phantoms": {
+            "number": len(phantoms),
+            "mean": _number(phantoms["memorization"].mean()),
+            "significant": int((tested < SIGNIFICANT).sum()),
+            "expected_significant": round(SIGNIFICANT * len(tested), 2),
+            # The chance of as many or more; splits that phantoms share make it a little too small.
+            "p_value": _at_least(int((tested < SIGNIFICANT).sum()), len(tested)),
+        },
+        "canaries": {
+            "number": len(canaries),
+            "mean_by_copies": {
+                str(copies): _number(mean) for copies, mean in canaries.groupby("copies")["memorization"].mean().items()
+            },
+        },
+    }
+
+
+def _at_least(count: int, tests: int) -> float | None:
+    from scipy.stats import binom
+
+    return _number(float(binom.sf(count - 1, tests, SIGNIFICANT))) if tests else None
+
+
+def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str, Any]:
+    """Reliability and the gap that can be resolved, one column per group of the rule."""
+    from memo import seeding
+    from memo.campaign import read_losses
+    from memo.estimators.reliability import choose_documents, diagnose
+
+    scored = campaign.scored_rule(name, splits)
+    groups, seed = scored.groups, campaign.config.seed
+    exclude = _planted(campaign, scored)
+    chosen = choose_documents(len(groups.ids), exclude, seeding.generator("reliability", "groups", seed=seed))
+    position = np.full(len(groups.ids), -1)
+    position[chosen] = np.arange(len(chosen))
+    rows = position[groups.group] >= 0
+    member, column = groups.document[rows], position[groups.group[rows]]
+    losses = np.zeros((len(splits), len(chosen)))
+    for row, split in enumerate(splits):  # whole rows: columns far apart cost as much
+        values = read_losses(campaign.layout, split, "loss", -1, slice(None, len(campaign.doc_ids)))
+        losses[row] = np.bincount(column, weights=values[member], minlength=len(chosen)) / groups.sizes[chosen]
+    treated, valid = scored.contrast.sides(slice(None), chosen)
+    found = diagnose(
+        losses,
+        treated.astype(bool),
+        None if valid is None else valid.astype(bool),
+        scored.blocks,
+        generator=seeding.generator("reliability", "halves", seed=seed),
+        documents=len(groups.ids),
+    ).as_dict()
+    return {**found, "documents_excluded": int(exclude.sum())}
+
+
+def _planted(campaign: "Campaign", scored: Any) -> Any:
+    """(S,) True for groups with a planted document."""
+    import pyarrow.parquet as pq
+
+    exclude = np.zeros(len(scored.groups.ids), dtype=bool)
+    if PLANTED_COLUMN in pq.read_schema(campaign.layout.documents).names:
+        planted = pq.read_table(campaign.layout.documents, columns=[PLANTED_COLUMN])[PLANTED_COLUMN].is_valid()
+        exclude[scored.groups.group[planted.to_numpy()[scored.groups.document]]] = True
+    return exclude
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def in_words(found: dict[str, Any]) -> list[str]:
+    """Lines for people: the controls first."""
+    return [*controls_in_words(found["controls"]), *_rules_in_words(found), *_goal_in_words(found)]
+
+
+def _goal_in_words(found: dict[str, Any]) -> list[str]:
+    goal = {key: value for key, value in (found.get("until") or {}).items() if value is not None}
+    if not goal:
+        return []
+    told = ", ".join(f"{key} {value}" for key, value in goal.items())
+    return [f"the number of models was not fixed beforehand but grew towards a goal ({told})"]
+
+
+def controls_in_words(found: dict[str, Any]) -> list[str]:
+    lines = []
+    phantoms, canaries = found["phantoms"], found["canaries"]
+    if phantoms["number"]:
+        bad = phantoms["p_value"] is not None and phantoms["p_value"] < 0.001
+        lines.append(
+            f"phantoms: {phantoms['number']} texts that no model saw score {phantoms['mean']:+.3f} on average, "
+            f"{phantoms['significant']} at p < {SIGNIFICANT} ({phantoms['expected_significant']:.1f} expected)"
+            + ("; far too many: do not believe the scores" if bad else "")
+        )
+    if canaries["number"]:
+        by_copies = ", ".join(f"{copies}: {mean:.2f}" for copies, mean in canaries["mean_by_copies"].items())
+        lines.append(f"canaries: {canaries['number']} planted texts, mean score by copies: {by_copies}")
+    return lines
+
+
+def _rules_in_words(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, rule in found["rules"].items():
+        if rule["median_se"] is None:
+            continue
+        text = f"{name}: median standard error {rule['median_se']:.3f}, a score of {rule['resolvable_gap']:.2f} shows"
+        if rule["reliability"] is not None:
+            text += f"; two campaigns of {rule['models']} models would rank alike at {rule['reliability']:.2f}"
+            wanted = rule["models_for_target"]
+            text += f", {rule['target']} takes {wanted:,} models" if wanted is not None else ""
+        lines.append(text)
+    return lines

@@ -1,0 +1,57 @@
+"""`--until-se`, `--until-reliability`: adds whole blocks of splits until the scores are good enough.
+
+Looking again and again until a number is small enough favours runs whose number is small by chance, so intervals of a
+campaign that stopped by a goal cover a little less than they say; its tables and diagnostics name the goal.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from memo.config import CampaignConfig, Until
+from pipelines.progress import Reporter
+from pipelines.workspace import Workspace
+
+
+def shortfall(found: dict[str, Any], until: Until, levels: list[str]) -> str | None:
+    """What is still missing to the goal, in words; None where it is met. found: the saved diagnostics."""
+    for name in levels:
+        rule = found["rules"][name]
+        if rule["median_se"] is None and rule["documents"] == rule["documents_without_se"]:
+            continue  # a rung without a group of its own has nothing to resolve
+        se, reliability = rule["median_se"], rule["reliability"]
+        if until.se is not None and (se is None or se > until.se):
+            return f"{name}: median standard error {_shown(se)}, wanted {until.se}"
+        if until.reliability is not None and (reliability is None or reliability < until.reliability):
+            return f"{name}: reliability {_shown(reliability)}, wanted {until.reliability}"
+    return None
+
+
+def _shown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}"
+
+
+def grown(config: CampaignConfig, splits: int) -> CampaignConfig:
+    """The same campaign with so many splits, and at least those it has."""
+    data = config.resolved()
+    data["design"]["splits"] = max(splits, config.design.splits)
+    return CampaignConfig.model_validate(data)
+
+
+def next_splits(workspace: Workspace, reporter: Reporter, missing: str) -> int | None:
+    """The number of splits of the next round; None where the limit is reached, which is said."""
+    config = workspace.config
+    block, now = config.design.block_size, config.design.splits
+    if now + block > config.until.max_splits:
+        reporter.line(f"until: {missing}; stopped at {now} splits, the most that until.max_splits allows")
+        return None
+    reporter.line(f"until: {missing}; {block} more splits")
+    return now + block
+
+
+def splits_on_disk(root: Path) -> int:
+    """How far an earlier call of the same command came."""
+    from memo.campaign_file import load
+    from memo.layout import Layout
+
+    path = Layout(root).config
+    return load(path).design.splits if path.exists() else 0
