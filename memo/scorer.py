@@ -97,7 +97,8 @@ class Scorer:
         largest = max((piece.splits.stop - piece.splits.start for piece in part.pieces), default=0)
         dtype = np.float64 if part.exact else np.float32
         self._scratch = Scratch(largest, min(number, WIDTH), dtype)
-        self._sums = np.empty((3, 2, number), dtype=dtype)  # of losses, their squares and correct tokens, or of moments
+        # Of losses, their squares and correct tokens, or moments. Two in turn: a block is finished when the next begins.
+        self._sums, self._before = np.empty((2, 3, 2, number), dtype=dtype)
 
     def add(self, piece: Piece, losses: NDArray[np.floating], correct: NDArray[np.floating]) -> None:
         """losses: (b, B) nats per token; correct: (b, B) right next tokens, NaN throughout where they are not known.
@@ -116,8 +117,9 @@ class Scorer:
         if self.part.exact:
             self._loss.add(piece.block, Moments(count.astype(np.float64), *self._sums[:2].astype(np.float64)))
         else:
-            self._loss.add_shifted(piece.block, count, first.copy(), second.copy())
-        self._accuracy.add_shifted(piece.block, count, right.copy(), None)
+            self._loss.add_shifted(piece.block, count, first, second)
+        self._accuracy.add_shifted(piece.block, count, right, None)
+        self._sums, self._before = self._before, self._sums
 
     def _add_tile(
         self, piece: Piece, tile: slice, losses: NDArray[np.floating], correct: NDArray[np.floating]
@@ -135,8 +137,8 @@ class Scorer:
             centre, seen = self._centre[:, tile], self._seen[:, tile]
             if not seen.all():
                 centre[:], seen[:] = settled(centre, seen, sides.count, scratch.centre(values, sides))
-            first[:], second[:] = scratch.shifted(values, sides, centre)
-        right[:] = scratch.sums(self._checked(correct, tile, valid, piece, "n_correct"), sides)
+            scratch.shifted(values, sides, centre, (first, second))
+        scratch.sums(self._checked(correct, tile, valid, piece, "n_correct"), sides, right)
         return sides.count
 
     def _checked(

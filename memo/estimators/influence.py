@@ -17,7 +17,8 @@ freedom are Satterthwaite's with one variance a side; a document that lacks two 
 block differences taken as the sample where its blocks are alike, and else all its models as one block. What cancels is
 about 1e-16 of the text's variance over all models, so a side without any spread has a variance near that instead of 0.
 
-Cost: 8 M D T multiplications in products, 3 values of 8 bytes for each pair.
+Cost: 8 M D T multiplications, and 3 values of 8 bytes for each pair. 400 models of 10,000 documents on 10,000 texts:
+28 s as one block, 110 s as 25 blocks, on two cores that others used as well.
 
 Shapes: M models, D documents trained on, T texts evaluated, K blocks; d documents and t texts of one tile.
 """
@@ -30,7 +31,8 @@ from numpy.typing import NDArray
 from memo.estimators.checks import Bools, Floats, Ints, checked_values
 from memo.estimators.stratified import MINIMUM_FOR_ERROR
 
-TILE_TEXTS = 2048  # of 2048 documents, by default: fewer and larger products, which wait less for each other on a busy machine
+# Of 2048 documents by default: few and large products wait less for each other on a busy machine than many small ones.
+TILE_TEXTS = 2048
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _contrast(losses: Floats, inside: Bools, outside: Bools, blocks: list[Ints])
                 member = side[rows].T.astype(np.float64)  # (d, b)
                 count = member.sum(axis=1, keepdims=True)
                 spare = np.where(count >= MINIMUM_FOR_ERROR, count - 1, np.nan)
-                # In place, with divisions in the small factors: a tile fits a core's cache, and passes over it cost.
+                # In place, with divisions in the small factors: passes over a tile cost as much as the products.
                 np.matmul(member / count, values, out=mean)
                 np.matmul(member / (count * spare), squares, out=of_mean)
                 add(gap, mean, out=gap)

@@ -81,20 +81,22 @@ class Scratch:
         count = np.array([count_in, every - count_in], dtype=self.dtype)
         return Sides(_masks(flags, self._inside), counting, count)
 
-    def sums(self, values: NDArray[np.floating], sides: Sides) -> Work:
-        """(2, D) of both sides. values: (b, D)."""
+    def sums(self, values: NDArray[np.floating], sides: Sides, out: Work | None = None) -> Work:
+        """(2, D) of both sides, into `out` where it is given. values: (b, D)."""
         values = values if values.dtype == self.dtype else values.astype(self.dtype)
         if sides.valid is not None:
             values = self._masked(values, sides.valid, self._values)
-        return _split(_row_sums(values), _row_sums(self._masked(values, sides.inside, self._product)))
+        return _split(_row_sums(values), _row_sums(self._masked(values, sides.inside, self._product)), out)
 
     def centre(self, values: NDArray[np.floating], sides: Sides) -> Floats:
         """(2, D) the mean of each side, in the precision of the buffers; of the other side where one is empty."""
         means = self.sums(values, sides) / np.maximum(sides.count, 1)
         return np.where(sides.count > 0, means, means[::-1]).astype(np.float64)
 
-    def shifted(self, values: NDArray[np.floating], sides: Sides, centre: Floats) -> tuple[Work, Work]:
-        """Sums of deviations from the centre, and of their squares: (2, D) each. values: (b, D).
+    def shifted(
+        self, values: NDArray[np.floating], sides: Sides, centre: Floats, out: tuple[Work, Work] | None = None
+    ) -> tuple[Work, Work]:
+        """Sums of deviations from the centre, and of their squares: (2, D) each, into `out` where it is given.
 
         One rounding for each deviation, relative to itself; none where a loss is within a factor of 2 of its centre
         (Sterbenz's lemma).
@@ -109,8 +111,9 @@ class Scratch:
             self._masked(y, sides.valid, self._values)
         total, total_squares = _row_sums(y), _row_sums(np.square(y, out=product))
         self._masked(y, sides.inside, self._values)
-        sums = _split(total, _row_sums(y))
-        return sums, _split(total_squares, _row_sums(np.square(y, out=product)))
+        to_sums, to_squares = out or (None, None)
+        sums = _split(total, _row_sums(y), to_sums)
+        return sums, _split(total_squares, _row_sums(np.square(y, out=product)), to_squares)
 
     def moments(self, values: NDArray[np.floating], sides: Sides) -> Moments:
         """Each side about its own mean. values: (b, D)."""
@@ -146,9 +149,9 @@ def _row_sums(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return summed
 
 
-def _split(total: NDArray[np.floating], inside: NDArray[np.floating]) -> Work:
+def _split(total: NDArray[np.floating], inside: NDArray[np.floating], out: Work | None) -> Work:
     """(2, D) the sums in and out. What cancels here is small against the error of the larger side."""
-    found: Work = np.empty((2, len(total)), dtype=inside.dtype)
+    found: Work = np.empty((2, len(total)), dtype=inside.dtype) if out is None else out
     found[0] = inside
     np.subtract(total, inside, out=found[1])
     return found

@@ -65,10 +65,10 @@ class Stratified:
         self._seen: Bools = np.zeros((2, 1), dtype=bool)
         self._blocks = 0
         self._balanced: Bools | np.bool_ = np.True_
-        zero: Work = np.zeros((2, 1), dtype=np.float32)  # takes the precision of what is added
-        self._count = self._sums = self._squares = self._means = zero
-        self._variance = self._reciprocals = self._spread = zero
-        self._gap = self._gap_squares = zero[0]  # mean over blocks, and sum of squares about it
+        zeros: Work = np.zeros((9, 2, 1), dtype=np.float32)  # they take the precision of what is added
+        self._count, self._sums, self._squares, self._means = zeros[:4]
+        self._variance, self._reciprocals, self._spread = zeros[4:7]
+        self._gap, self._gap_squares = zeros[7:, 0]  # mean over blocks, and sum of squares about it
         self._first_count: Work | None = None
         self._alike: Bools | np.bool_ = np.True_
 
@@ -107,24 +107,25 @@ class Stratified:
         share = 1 / np.maximum(count, 1)
         means = sums * share
         self._blocks += 1
-        self._count = self._count + count
-        self._sums = self._sums + sums
+        self._count = _plus(self._count, count)
+        self._sums = _plus(self._sums, sums)
         self._balanced = self._balanced & (count >= MINIMUM_FOR_ERROR).all(axis=0)
         if squares is not None:
-            self._squares = self._squares + squares
-            terms = squares - means * sums if within is None else within.copy()
+            self._squares = _plus(self._squares, squares)
+            terms = means * sums
+            np.subtract(squares if within is None else within, terms if within is None else 0, out=terms)
             spare = 1 / np.maximum(count - 1, 1)
             terms *= share * spare  # variances of the means
-            self._variance = self._variance + terms
-            self._reciprocals = self._reciprocals + share
-            self._spread = self._spread + share * share * spare
+            self._variance = _plus(self._variance, terms)
+            self._reciprocals = _plus(self._reciprocals, share)
+            self._spread = _plus(self._spread, share * share * spare)
         self._first_count = count if self._first_count is None else self._first_count
         self._alike = self._alike & ((count == self._first_count) & (count > 0)).all(axis=0)
-        step = means[1] - means[0] - self._gap  # Welford's running mean and squares; the centre drops out
-        self._gap = self._gap + step / self._blocks
-        self._gap_squares = self._gap_squares + step * (means[1] - means[0] - self._gap)
-        means += self._means
-        self._means = means
+        if (self._first_count < MINIMUM_FOR_ERROR).any():  # else no unit is alike and not balanced
+            step = means[1] - means[0] - self._gap  # Welford's running mean and squares; the centre drops out
+            self._gap = self._gap + step / self._blocks
+            self._gap_squares = self._gap_squares + step * (means[1] - means[0] - self._gap)
+        self._means = _plus(self._means, means)
 
     def finish(self) -> Totals:
         """The totals of all that was added. Without squares `se` and `degrees` are NaN."""
@@ -146,7 +147,7 @@ class Stratified:
             means = np.where(alone, of_all[0], means)
             variance, degrees = np.where(alone, of_all[1:], (variance, degrees))
             paired = alone & self._alike & (self._blocks > 1)
-            of_gaps = self._gap_squares / max(self._blocks - 1, 1) / self._blocks
+            of_gaps = np.broadcast_to(self._gap_squares / max(self._blocks - 1, 1) / self._blocks, columns)
             variance, degrees = np.where(paired, (of_gaps, np.full(columns, self._blocks - 1.0)), (variance, degrees))
         return Totals(means[0], means[1], np.sqrt(variance), degrees, n_in, n_out)
 
@@ -158,6 +159,13 @@ class Stratified:
         shift = sums / some
         terms = np.maximum(squares - shift * sums, 0.0) / (spare * some)
         return self.centre + shift, *_satterthwaite(terms, spare)
+
+
+def _plus(total: Work, part: Work) -> Work:
+    """The sum, in the memory of the total where it has the shape: new memory for every block costs more than adding."""
+    if total.shape == part.shape and total.dtype == part.dtype:
+        return np.add(total, part, out=total)
+    return total + part
 
 
 def settled(centre: Floats, seen: Bools, count: Work, mean: Floats) -> tuple[Floats, Bools]:
