@@ -97,7 +97,7 @@ class Scorer:
         largest = max((piece.splits.stop - piece.splits.start for piece in part.pieces), default=0)
         dtype = np.float64 if part.exact else np.float32
         self._scratch = Scratch(largest, min(number, WIDTH), dtype)
-        # Of losses, their squares and correct tokens, or moments. Two in turn: a block is finished when the next begins.
+        # Of losses, their squares and correct tokens, or moments. Two in turn: a block is closed when the next begins.
         self._sums, self._before = np.empty((2, 3, 2, number), dtype=dtype)
 
     def add(self, piece: Piece, losses: NDArray[np.floating], correct: NDArray[np.floating]) -> None:
