@@ -246,7 +246,8 @@ class Campaign:
     @cached_property
     def text_ids(self) -> list[str]:
         """Identifiers of the texts evaluated, as the loss files have them before the controls: documents come first."""
-        return self.doc_ids[: self._columns] + self.evaluation_texts()["doc_id"].tolist()
+        others = self.evaluation_texts()["doc_id"].tolist() if self.layout.evaluation.exists() else []
+        return self.doc_ids[: self._columns] + others
 
     @cached_property
     def n_tokens(self) -> Index:

@@ -148,7 +148,7 @@ def _check_shapes(matrices: Matrices, losses: tuple[int, ...], masks: tuple[int,
     if not masks[1] or not losses[-1]:
         empty = mask if not masks[1] else matrix
         raise UsageError(f"{empty.name}: expected at least one document and one text, found the shape {empty.shape}")
-    wanted = {"losses": ("fiu", losses), "n_correct": ("fiu", losses), "accuracy": ("f", losses)}
+    wanted = {"losses": ("fiu", losses), "n_correct": ("fiu", losses), "accuracy": ("fbiu", losses)}
     for key, (kinds, shape) in {**wanted, "masks": ("biu", masks), "asked": ("biu", masks)}.items():
         if key not in matrices:
             continue
@@ -156,7 +156,7 @@ def _check_shapes(matrices: Matrices, losses: tuple[int, ...], masks: tuple[int,
         if found.shape != shape:
             raise UsageError(f"{found.name}: expected the shape {shape}, found {found.shape}; one row per model")
         if found.dtype.kind not in kinds:
-            what = "booleans, or 0 and 1 as whole numbers" if "b" in kinds else "floating-point numbers"
+            what = "booleans, or 0 and 1 as whole numbers" if "f" not in kinds else "numbers"
             raise UsageError(f"{found.name}: expected {what}, found {found.dtype}; convert it")
 
 

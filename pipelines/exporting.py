@@ -79,14 +79,16 @@ def _splits(campaign: Campaign, allow_partial: bool, reporter: Reporter) -> list
 
 def names(campaign: Campaign, splits: Sequence[int]) -> Names:
     """Identifiers; an evaluation text that bears the one of a document gets another."""
-    documents = set(campaign.doc_ids)
-    shared = campaign.text_ids[: len(campaign.text_ids) - len(_evaluation_ids(campaign))]
-    others = [f"evaluation:{i}" if i in documents else i for i in _evaluation_ids(campaign)]
-    return {"models": [_model(campaign, s) for s in splits], "documents": campaign.doc_ids, "texts": [*shared, *others]}
+    documents, first = set(campaign.doc_ids), _documents_evaluated(campaign)
+    others = [f"evaluation:{i}" if i in documents else i for i in campaign.text_ids[first:]]
+    texts = [*campaign.text_ids[:first], *others]
+    return {"models": [_model(campaign, s) for s in splits], "documents": campaign.doc_ids, "texts": texts}
 
 
-def _evaluation_ids(campaign: Campaign) -> list[str]:
-    return pq.read_table(campaign.layout.evaluation, columns=["doc_id"])["doc_id"].to_pylist()
+def _documents_evaluated(campaign: Campaign) -> int:
+    """Columns of the loss files before those of the evaluation texts."""
+    imported = campaign.config.imported
+    return len(campaign.doc_ids) if imported is None or imported.scored else 0
 
 
 def _model(campaign: Campaign, split: int) -> str:
@@ -128,14 +130,13 @@ def matrices(campaign: Campaign, splits: Sequence[int], everything: bool) -> Mat
 
 def _n_tokens(campaign: Campaign) -> NDArray[np.int64] | None:
     """(T,) where those of all texts are known."""
-    layout = campaign.layout
-    documents, others = (
-        pq.read_table(p, columns=["n_tokens"])["n_tokens"] for p in (layout.documents, layout.evaluation)
-    )
-    documents = documents.slice(0, len(campaign.text_ids) - len(others))
-    if documents.null_count or others.null_count:
+    layout, known = campaign.layout, []
+    for path, number in ((layout.documents, _documents_evaluated(campaign)), (layout.evaluation, None)):
+        if path.exists():
+            known.append(pq.read_table(path, columns=["n_tokens"])["n_tokens"].slice(0, number))
+    if any(column.null_count for column in known):
         return None
-    return np.concatenate([documents.to_numpy(), others.to_numpy()]).astype(np.int64)
+    return np.concatenate([column.to_numpy() for column in known]).astype(np.int64)
 
 
 def _coins(campaign: Campaign, splits: Sequence[int], key: str) -> Matrix:

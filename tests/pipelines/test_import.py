@@ -144,6 +144,17 @@ def test_an_accuracy_needs_no_tokens(tmp_path: Path) -> None:
     assert set(scores["reason"]) == {"imported without n_tokens"}
 
 
+def test_right_and_wrong_are_accuracies_and_losses_as_well(tmp_path: Path) -> None:
+    """As Feldman and Zhang (2020) published theirs: a bool per model and example, no losses."""
+    right = np.random.default_rng(1).random((MODELS, DOCUMENTS)) < 0.6
+    campaign = imported(
+        tmp_path / "c", saved(tmp_path / "b.npz", losses=1 - right.astype(int), masks=MASKS, accuracy=right)
+    )
+    np.testing.assert_array_equal(campaign.accuracy(), right)
+    scores = aggregated(tmp_path / "c")
+    np.testing.assert_allclose(scores["memorization"], scores["memorization_accuracy"], atol=1e-12)
+
+
 def test_two_arrays_of_their_own(tmp_path: Path) -> None:
     losses, masks = numbers()
     np.save(tmp_path / "l.npy", losses.astype(np.float64))
@@ -223,8 +234,6 @@ def balanced(root: Path) -> memo.Campaign:
         with publishing(campaign.layout.block(block), {}) as path:
             none = np.zeros((8, 0), dtype=bool)
             path.write_bytes(block_bytes(Block(asked=asked, treated=rows & asked, included=rows, controls=none)))
-    with publishing(campaign.layout.evaluation, {}) as path:
-        campaign.documents().iloc[:0].to_parquet(path)
     return memo.open(root)
 
 
@@ -323,7 +332,7 @@ LOSSES, MASKS = numbers()
         ({"masks": MASKS.astype(np.float32)}, "masks: expected booleans, or 0 and 1 as whole numbers, found float32"),
         ({"masks": at(MASKS.astype(int), (1, 2), 7)}, "masks[1, 2]: expected 0 or 1, found 7"),
         ({"masks": np.full(MASKS.shape, None)}, "found an array of Python objects"),
-        ({"losses": LOSSES.astype(str)}, "losses: expected floating-point numbers, found <U"),
+        ({"losses": LOSSES.astype(str)}, "losses: expected numbers, found <U"),
         ({"documents": ["a"] * 9}, "found 'a' twice"),
         ({"documents": ["a", "b"]}, "expected 9 documents, as the matrix has, found 2 names"),
         ({"models": ["m"] * 12}, "names of models: expected every identifier once, found 'm' twice"),
