@@ -31,6 +31,7 @@ def events(root: Path, split: int = 0) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_the_process_group_is_killed_at_ever_later_moments(kit: Any, tmp_path: Path) -> None:
     root, kills = tmp_path / "c", 0
     for k in range(1, 100):

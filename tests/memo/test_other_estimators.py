@@ -7,7 +7,7 @@ from scipy import special, stats
 
 from memo.estimators import block_bootstrap, memorization, paired_memorization, simplicity
 from memo.estimators.bootstrap import MINIMUM_BLOCKS
-from memo.estimators.student import t_quantile
+from memo.estimators.student import HILL_DEGREES, t_quantile, two_sided
 
 
 def complement(rng: np.random.Generator, pairs: int, documents: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -116,3 +116,15 @@ def test_quantiles_agree_with_scipy(confidence: float, tolerance: float) -> None
     assert np.isnan(t_quantile(np.array([np.nan]), confidence)).all()
     with pytest.raises(ValueError, match="between 0 and 1"):
         t_quantile(degrees, 95)
+
+
+def test_p_values_agree_with_scipy() -> None:
+    statistic = np.concatenate([np.linspace(0, 8, 200), np.geomspace(8, 60, 100)])
+    for degrees in (1.0, 7.3, 150.0, HILL_DEGREES - 1e-9, float(HILL_DEGREES), 350.5, 1e4, 1e8):
+        expected = 2 * special.stdtr(degrees, -statistic)
+        found = two_sided(statistic, np.full_like(statistic, degrees))
+        usual, tiny = expected > 1e-12, expected > 1e-290
+        np.testing.assert_allclose(found[usual], expected[usual], rtol=1e-11, err_msg=str(degrees))
+        np.testing.assert_allclose(found[tiny], expected[tiny], rtol=2e-4, err_msg=str(degrees))
+    mixed = two_sided(np.array([2.0, np.nan, 2.0]), np.array([5.0, 500.0, np.nan]))
+    assert mixed[0] == 2 * special.stdtr(5.0, -2.0) and np.isnan(mixed[1:]).all()

@@ -69,11 +69,12 @@ def test_coins_of_controls_are_balanced_and_their_own(project: Path) -> None:
 def test_canaries_are_trained_on_as_often_as_they_have_copies(project: Path) -> None:
     scores = memo.open(project / "c").controls().set_index("doc_id")
     canaries = scores[scores["kind"] == "canary"]
-    assert canaries.loc["canary:0003", "memorization"] > canaries.loc["canary:0000", "memorization"] + 0.3
+    assert canaries.loc["canary:0003", "memorization"] > canaries.loc["canary:0000", "memorization"] + 0.1
     by_copies = canaries.groupby("copies")["memorization"].mean()
     assert by_copies[[4, 8]].min() > by_copies[[1]].max()
     phantoms = scores[scores["kind"] == "phantom"]
-    assert phantoms["memorization"].abs().max() < 0.5 * canaries.loc["canary:0003", "memorization"]
+    assert (phantoms["memorization"].abs() < 4 * phantoms["se"]).all()
+    assert canaries.loc["canary:0003", "memorization"] > 3 * canaries.loc["canary:0003", "se"]
 
 
 def test_diagnostics_are_saved_and_shown(project: Path) -> None:
