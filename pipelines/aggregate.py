@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from memo.campaign import Campaign
 
-READ_DOCUMENTS = 8 * WIDTH  # of a file at a time: of 16 splits 4 MB, which stay in the last cache
+READ_DOCUMENTS = 2 * WIDTH  # of a file at a time: of 16 splits 4 MB, which stay in the last cache
 TASK_DOCUMENTS = 4 * READ_DOCUMENTS  # few enough tasks that opening every split's file in each costs little
 GROUP_BYTES = 1 << 28  # sums of group losses held at a time, of each rule
 NO_GROUPS: Index = np.zeros(0, dtype=np.int64)
