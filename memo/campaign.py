@@ -19,17 +19,21 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from memo.campaign_file import load
-from memo.config import DOCUMENT_RULE, CampaignConfig
+from memo.config import CampaignConfig
 from memo.contrasts import contrast
+from memo.design_settings import DOCUMENT_RULE
 from memo.errors import MemoError, UsageError
 from memo.estimators import Influence, influence, memorization
+from memo.estimators.verdicts import MARGIN
 from memo.groups import Groups, Index
 from memo.imported_scores import of_imported
 from memo.layout import Layout
 from memo.siblings import SiblingScore, scores_by_siblings
+from memo.spectrum import knockout_scores, spectrum
 from memo.splits import read_bits
 from memo.store import read_record
-from memo.tables import ScoredRule, models_of
+from memo.tables import ScoredRule, about
+from memo.token_scores import token_losses, token_scores
 from memo.units import Units, build_units
 
 
@@ -81,7 +85,7 @@ class Campaign:
         On a ladder these are the groups of the rung: the rule's own, joined with those of the rungs below.
         """
         if rule in self.config.design.ladder:
-            groups = self._groups(rule)
+            groups = self.scored_groups(rule)
             return pd.DataFrame({"doc_id": self.doc_ids, "group_id": [groups.ids[g] for g in groups.group]})
         if rule == DOCUMENT_RULE:
             return pd.DataFrame({"doc_id": self.doc_ids, "group_id": self.doc_ids})
@@ -90,11 +94,11 @@ class Campaign:
 
     def included(self) -> NDArray[np.bool_]:
         """Which documents each split trains on: (splits, documents)."""
-        return self._bits("included")
+        return self.bits("included")
 
     def decisions(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether each unit's coin was flipped in each split, and whether it took the unit in: (splits, units) each."""
-        return self._bits("asked"), self._bits("treated")
+        return self.bits("asked"), self.bits("treated")
 
     def losses(self, evaluation: int = -1, allow_partial: bool = False) -> NDArray[np.float32]:
         """Mean loss of every document under every model, nats per token: (splits, documents).
@@ -124,7 +128,8 @@ class Campaign:
         """The score table of a rule, one row per (rule, group_id, doc_id); columns as in `memo.tables.COLUMNS`.
 
         Without `evaluation` the table on disk; with it, scores computed now from the losses of that evaluation, with
-        `allow_partial` from the models that are there. `.attrs["models"]` says how many that were and of how many.
+        `allow_partial` from the models that are there. `.attrs` says how many that were (`models`, `of`) and, in
+        `until`, the goal that decided how many there are, where one did.
         """
         self._evaluated()
         if evaluation is None:
@@ -133,13 +138,13 @@ class Campaign:
             self._need(self.layout.scores(rule), "aggregate")
             table = pq.read_table(self.layout.scores(rule))
         else:
-            splits = self._splits(allow_partial)
+            splits = self.splits_that_count(allow_partial)
             scored = self.scored_rule(rule, splits)
             columns = slice(None, len(self.doc_ids))
             losses, correct = (self._rows(name, splits, evaluation, columns) for name in ("loss", "n_correct"))
             table = scored.table([scored.score(0, losses, correct)])
         frame = table.to_pandas()
-        frame.attrs.update(models_of(table))
+        frame.attrs.update(about(table))
         return frame
 
     def controls(self, evaluation: int = -1, allow_partial: bool = False) -> pd.DataFrame:
@@ -149,12 +154,55 @@ class Campaign:
         loss_out, n_in, n_out, reason.
         """
         texts = self.control_texts()
-        splits = self._splits(allow_partial)
+        splits = self.splits_that_count(allow_partial)
         columns = texts["column"].to_numpy()
         losses = np.stack([read_columns(self.layout, split, "loss", evaluation, columns) for split in splits])
-        scored = memorization(losses, self._bits("controls")[splits], blocks=self.blocks(np.asarray(splits)))
+        scored = memorization(losses, self.bits("controls")[splits], blocks=self.blocks(np.asarray(splits)))
         names = ("memorization", "se", "ci_low", "ci_high", "p_value", "loss_in", "loss_out", "n_in", "n_out", "reason")
         return texts[["doc_id", "kind", "copies"]].assign(**{name: getattr(scored, name) for name in names})
+
+    def token_losses(self, doc_id: str, allow_partial: bool = False) -> NDArray[np.float32]:
+        """Nats of every token of one text under every model, at the last evaluation: (splits that count, tokens).
+
+        doc_id: of a document, an evaluation text or a control. Raises `TokensNotKeptError` where they were not kept.
+        """
+        return token_losses(self, doc_id, allow_partial)
+
+    def token_scores(
+        self, doc_id: str, rule: str = DOCUMENT_RULE, group_id: str | None = None, allow_partial: bool = False
+    ) -> pd.DataFrame:
+        """Memorization token by token: of which words the models know that trained on it.
+
+        Columns: position, token, start, end (characters of the text), and as in a score table, nats, memorization, se,
+        ci_low, ci_high, loss_in, loss_out, n_in, n_out, reason. The mean of `memorization` is the document's score.
+
+        doc_id: of a document, or of a control, whose own coin decides. rule, group_id: what was kept or left out
+        together; the group where a document is in several of the rule.
+        """
+        return token_scores(self, doc_id, rule, group_id, allow_partial)
+
+    def removed(self) -> NDArray[np.bool_]:
+        """Which sets each split loses, in the order of `sets()`: (splits, sets)."""
+        return self.bits("removed")
+
+    def sets(self) -> pd.DataFrame:
+        """What the design removes whole: set, rule, group_id, doc_id; control sets have the rule `size control`."""
+        return self._frame(self.layout.sets, "sample")
+
+    def knockout_scores(self, evaluation: int = -1, allow_partial: bool = False) -> pd.DataFrame:
+        """What each set that is removed whole does to each of its documents: total, size, excess and rest, nats.
+
+        Columns as in `memo.spectrum.knockout_scores`; the effects are defined in `memo.estimators.knockout`.
+        """
+        return knockout_scores(self, evaluation, allow_partial)
+
+    def spectrum(self, evaluation: int = -1, margin: float = MARGIN, allow_partial: bool = False) -> pd.DataFrame:
+        """Every document under every rule, from the finest to the coarsest, with its verdict: memorized at which rule,
+        generalizing, or undecided. Columns as in `memo.spectrum.COLUMNS`.
+
+        margin: nats per token above which a gap counts as memorized.
+        """
+        return spectrum(self, evaluation, margin, allow_partial)
 
     def scores_by_siblings(self, rule: str, evaluation: int = -1) -> pd.DataFrame:
         """The document score by the number of other documents of its group (of this rule) in the split.
@@ -162,13 +210,13 @@ class Campaign:
         Columns as in `memo.siblings.SiblingScore`. Needs a design in which documents of these groups flip coins of
         their own: the rule on a ladder, or the document as the unit.
         """
-        documents = contrast(*self.decisions(), self.units, self._rule_groups(DOCUMENT_RULE))
-        scores = scores_by_siblings(self.losses(evaluation), self.included(), documents, self._groups(rule))
+        documents = contrast(*self.decisions(), self.units, self.rule_groups(DOCUMENT_RULE))
+        scores = scores_by_siblings(self.losses(evaluation), self.included(), documents, self.scored_groups(rule))
         return pd.DataFrame([asdict(score) for score in scores], columns=[f.name for f in fields(SiblingScore)])
 
     def scored_rule(self, rule: str, splits: Sequence[int] | None = None) -> ScoredRule:
         """All but the losses that the score table of this rule needs; from these splits, all by default."""
-        groups, design = self._groups(rule), self.config.design
+        groups, design = self.scored_groups(rule), self.config.design
         used = np.arange(design.splits) if splits is None else np.asarray(splits, dtype=np.int64)
         asked, treated = self.decisions()
         scored = ScoredRule(
@@ -180,6 +228,7 @@ class Campaign:
             blocks=self.blocks(used),
             include=design.include,
             models=(len(used), design.splits),
+            until=self.config.until.goal,
         )
         return scored if self.config.imported is None else of_imported(scored, self.config.imported)
 
@@ -195,7 +244,7 @@ class Campaign:
         documents, texts: identifiers, all by default; texts are the documents that were evaluated and the evaluation
         texts. A document's own coin decides: one that only moves with others has a row of NaN.
         """
-        splits = self._splits(allow_partial)
+        splits = self.splits_that_count(allow_partial)
         row, column = (_positions(ids, known) for ids, known in ((documents, self.doc_ids), (texts, self.text_ids)))
         unit = self.units.chain[0, row]
         asked, treated = (bits[np.ix_(splits, unit)] for bits in self.decisions())
@@ -219,7 +268,7 @@ class Campaign:
 
         splits = range(self.config.design.splits)
         missing = sorted(set(splits) - set(self.trained_splits()))
-        groups = self._groups(rule)
+        groups = self.scored_groups(rule)
         coins = contrast(*self.decisions(), self.units, groups)
         inside, outside = coins.treated & coins.valid, ~coins.treated & coins.valid
         planned_in, planned_out = inside.sum(axis=0), outside.sum(axis=0)
@@ -273,15 +322,15 @@ class Campaign:
     @cached_property
     def units(self) -> Units:
         """What flips coins in this design."""
-        return build_units(self.doc_ids, {name: self._rule_groups(name) for name in self.config.design.levels})
+        return build_units(self.doc_ids, {name: self.rule_groups(name) for name in self.config.design.levels})
 
-    def _groups(self, rule: str) -> Groups:
+    def scored_groups(self, rule: str) -> Groups:
         """The groups that a rule's scores are about."""
         if rule in self.config.design.ladder:
-            return self.units.groups(self.config.design.levels.index(rule), self.doc_ids, self._rule_groups(rule))
-        return self._rule_groups(rule)
+            return self.units.groups(self.config.design.levels.index(rule), self.doc_ids, self.rule_groups(rule))
+        return self.rule_groups(rule)
 
-    def _rule_groups(self, rule: str) -> Groups:
+    def rule_groups(self, rule: str) -> Groups:
         """A rule's own groups, as it gave them."""
         if rule == DOCUMENT_RULE:
             return Groups.of_documents(self.doc_ids)
@@ -289,33 +338,41 @@ class Campaign:
         table = self._frame(self.layout.groups(rule), "group")
         return Groups.of_labels(self.doc_ids, table["doc_id"].tolist(), table["group_id"].tolist())
 
-    def _bits(self, name: str) -> NDArray[np.bool_]:
+    def bits(self, name: str) -> NDArray[np.bool_]:
+        """One tensor of the block files, as `memo.splits` names them, of all splits."""
         paths = [self.layout.block(block) for block in range(self.config.design.blocks)]
         for path in paths:
             self._need(path, "sample")
         return np.concatenate([read_bits(path, name) for path in paths])
 
     def blocks(self, splits: Index) -> Index | None:
-        """The block of each split; None where blocks are not balanced."""
-        design, imported = self.config.design, self.config.imported
+        """The block of each split, in a complement design its pair; None where blocks are not balanced."""
+        size, imported = self.config.design.error_block, self.config.imported
         if imported is not None and len(imported.blocks) > 1:
             return np.repeat(np.arange(len(imported.blocks)), imported.blocks)[splits]
-        return splits // design.block_size if design.base == "balanced" else None
+        return None if size is None else splits // size
 
-    def _splits(self, allow_partial: bool) -> list[int]:
+    def _trained(self, allow_partial: bool) -> list[int]:
+        """Splits with losses that count: all, or those that are there where that is allowed."""
         done, total = self.trained_splits(), self.config.design.splits
         if len(done) < total and not (allow_partial and done):
+            go_on = "run it again to go on" if self.config.imported is None else "import the same files again"
             raise MemoError(
-                f"{self.layout.root}: {len(done)} of {total} models are trained; run it again to go on, "
+                f"{self.layout.root}: {len(done)} of {total} models are there; {go_on}, "
                 "or take what is there with allow_partial"
             )
         return done
+
+    def splits_that_count(self, allow_partial: bool = False) -> list[int]:
+        """Those with losses; all, unless `allow_partial`. Raises `MemoError`."""
+        """The same less those that no score is made from."""
+        return self.config.design.scored(self._trained(allow_partial))
 
     def _rows(self, name: str, splits: Sequence[int], evaluation: int, columns: slice) -> NDArray[np.float32]:
         return np.stack([read_losses(self.layout, split, name, evaluation, columns) for split in splits])
 
     def _matrix(self, name: str, evaluation: int, columns: slice, allow_partial: bool) -> NDArray[np.float32]:
-        done, total = self._splits(allow_partial), self.config.design.splits
+        done, total = self._trained(allow_partial), self.config.design.splits
         rows = self._rows(name, done, evaluation, columns)
         matrix = np.full((total, rows.shape[1]), np.nan, dtype=np.float32)
         matrix[done] = rows
@@ -327,7 +384,10 @@ class Campaign:
 
     def _need(self, path: Path, stage: str) -> None:
         if read_record(path) is None or not path.exists():
-            raise MemoError(f"{path} is not there yet; run `memo {stage} {self.layout.root}` or `memo run`")
+            ways = f"`memo {stage} {self.layout.root}` or `memo run`"
+            if self.config.imported is not None and stage != "aggregate":
+                ways = "the same `memo import` again"
+            raise MemoError(f"{path} is not there yet; run {ways}")
 
 
 def read_losses(layout: Layout, split: int, name: str, evaluation: int, columns: slice) -> NDArray[np.float32]:

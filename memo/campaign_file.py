@@ -18,6 +18,9 @@ from pydantic import BaseModel, ValidationError
 from memo.config import LABELS_RULE, CampaignConfig, rule_spec
 from memo.errors import UsageError
 
+FILE_RULES = (LABELS_RULE, "keywords")  # built-in rules that read the file `path`
+EMBEDDED_RULE = "semantic"  # the built-in rule whose `embedding` may be a file of the user's
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2 numbers (PyYAML reads `1e-4` as a string) and no silent double keys."""
@@ -83,6 +86,17 @@ def build(data: Mapping[str, Any], origin: str = "campaign") -> CampaignConfig:
         return CampaignConfig.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"{origin}: {_explain(error)}") from error
+
+
+def with_rule(config: CampaignConfig, text: str, folder: Path) -> CampaignConfig:
+    """The configuration with one more rule, written as in a campaign file: `exact`, `my_rules.py:frogs` or a mapping
+    such as `{name: near, rule: near_duplicate, threshold: 0.7}`. Paths are relative to `folder`.
+    """
+    rule = parse_yaml(text, "--add")
+    if not isinstance(rule, str | Mapping):
+        raise UsageError(f"--add: expected a rule such as my_rules.py:frogs or {{rule: exact}}, found {text!r}")
+    data = config.resolved()
+    return build(_absolute({**data, "rules": [*data["rules"], rule]}, folder), "--add")
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -159,8 +173,11 @@ def _absolute_rule(rule: Any, folder: Path) -> Any:
         file, _, name = rule["rule"].rpartition(":")
         rule = {**rule, "rule": f"{_absolute_path(file, folder)}:{name}"}
         rule.setdefault("name", name)
-    if isinstance(rule, dict) and rule.get("rule") == LABELS_RULE and isinstance(rule.get("path"), str):
+    if isinstance(rule, dict) and rule.get("rule") in FILE_RULES and isinstance(rule.get("path"), str):
         rule = {**rule, "path": _absolute_path(rule["path"], folder)}
+    if isinstance(rule, dict) and rule.get("rule") == EMBEDDED_RULE and ".py:" in str(rule.get("embedding")):
+        file, _, name = str(rule["embedding"]).rpartition(":")
+        rule = {**rule, "embedding": f"{_absolute_path(file, folder)}:{name}"}
     return rule
 
 

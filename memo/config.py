@@ -3,25 +3,21 @@
 Everything but the corpus has a default, and every field says what it is, with its unit. `memo.campaign_file` reads one.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from memo.cluster_settings import Cluster
+from memo.design_settings import DOCUMENT_RULE, Design
 from memo.errors import UsageError
 from memo.import_settings import Imported
 from memo.model_keys import check_model_keys
 from memo.sections import Count, Natural, Real, Section
 
-DOCUMENT_RULE = "document"
 LABELS_RULE = "labels"  # the built-in rule whose groups are in a file of the user's
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-DEFAULT_BLOCK = 16
-LADDER_BLOCK = 12  # at least: whole counts for three rungs at include 0.5
 
 
 class Hub(Section):
@@ -103,102 +99,6 @@ class RuleSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Design(Section):
-    """Which documents each model trains on."""
-
-    splits: Count = Field(64, description="models to train; whole blocks. 72 where there is a ladder")
-    block: Literal["auto"] | Count = Field(
-        "auto", description="splits per block, inside which every unit is balanced exactly; auto: 16, or fewer"
-    )
-    base: Literal["balanced", "bernoulli"] = Field(
-        "balanced", description="balanced: in exactly include x block splits of a block; bernoulli: a coin per split"
-    )
-    unit: str = Field(DOCUMENT_RULE, description="rule whose groups flip one coin together; document: each its own")
-    ladder: tuple[str, ...] = Field(
-        (), description="nested rules, finest first, whose groups and documents all flip coins of their own"
-    )
-    include: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
-        0.5, description="probability that a unit is in a split"
-    )
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Rules whose groups flip coins, the finest first."""
-        return (DOCUMENT_RULE, *self.ladder) if self.ladder else (self.unit,)
-
-    @property
-    def step(self) -> int:
-        """Blocks must be multiples of this, so that every count in a balanced block is whole.
-
-        A unit with r units below and including it is taken in p / r and left in (1 - p) / r of the splits.
-        """
-        if self.base == "bernoulli":
-            return 1
-        include = Fraction(self.include).limit_denominator(1000)
-        rungs = range(1, len(self.levels) + 1)
-        return math.lcm(*(share.denominator for r in rungs for share in (include / r, (1 - include) / r)))
-
-    @property
-    def block_size(self) -> int:
-        """Splits per block. `auto` takes 16 (with a ladder at least 12), or what divides a smaller campaign."""
-        if self.block != "auto":
-            return self.block
-        if self.ladder:
-            return math.ceil(LADDER_BLOCK / self.step) * self.step
-        if self.splits % DEFAULT_BLOCK == 0 and DEFAULT_BLOCK % self.step == 0:
-            return DEFAULT_BLOCK
-        sizes = [b for b in range(1, DEFAULT_BLOCK + 1) if self.splits % b == 0 and b % self.step == 0]
-        return max(sizes, default=DEFAULT_BLOCK)
-
-    @property
-    def blocks(self) -> int:
-        return self.splits // self.block_size
-
-    @model_validator(mode="before")
-    @classmethod
-    def _more_splits_for_a_ladder(cls, data: Any) -> Any:
-        # 64 splits are not whole blocks of a ladder.
-        return {"splits": 72, **data} if isinstance(data, Mapping) and data.get("ladder") else data
-
-    @model_validator(mode="after")
-    def _one_kind_of_units(self) -> "Design":
-        if self.ladder and self.unit != DOCUMENT_RULE:
-            raise ValueError(f"expected either unit or ladder, found unit {self.unit!r} and a ladder; leave out unit")
-        if self.ladder and self.base != "balanced":
-            raise ValueError("ladder: only the balanced base has rungs; leave out base")
-        if len(set(self.levels)) < len(self.levels):
-            raise ValueError(f"ladder: expected every rule once and never `document`, found {', '.join(self.ladder)}")
-        return self
-
-    @model_validator(mode="after")
-    def _whole_blocks(self) -> "Design":
-        size = self.block_size
-        if size % self.step and self.ladder:
-            raise ValueError(
-                f"block: a ladder of {len(self.levels)} rungs, the document included, with include {self.include} is "
-                f"balanced in blocks of {self.step} splits and their multiples, found {size}"
-            )
-        if size % self.step:
-            raise ValueError(
-                f"include: a balanced block of {size} splits needs include x block to be a whole number, "
-                f"found {self.include} x {size} = {self.include * size:g}; change include or block"
-            )
-        if self.base == "balanced" and not 0 < round(self.include * size) < size:
-            raise ValueError(f"block: a balanced block needs at least one split on each side, found {size} splits")
-        if self.splits % size:
-            raise ValueError(f"splits: expected whole blocks of {size} splits, found {self.splits}; use {self._near()}")
-        return self
-
-    def _near(self) -> str:
-        """Numbers of splits nearby that are whole blocks."""
-        if self.block == "auto" and not self.ladder and self.splits < DEFAULT_BLOCK:
-            size = self.step  # a small campaign is one block
-        else:
-            size = self.block_size
-        below, above = self.splits // size * size, math.ceil(self.splits / size) * size
-        return f"{below} or {above}" if below else str(above)
-
-
 class Training(Section):
     """How each model is trained. The number of steps follows the size of the split, because epochs are fixed."""
 
@@ -214,11 +114,19 @@ class Training(Section):
     evaluate_at: tuple[Count, ...] = Field((), description="epochs after which losses are measured, besides the last")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="arithmetic of training; auto: bfloat16 on a GPU that has it, else float32; "
-        "losses are always measured in float32",
+        description="arithmetic of training; auto: bfloat16 on a GPU that has it, and for models of width 128 or more "
+        "on a CPU with AVX512-BF16 or AMX, else float32; losses are always measured in float32",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a CUDA GPU where there is one")
+    stack: Literal["auto"] | Count = Field(
+        "auto", description="models that are trained side by side; auto: measured on a GPU, 1 on a CPU"
+    )
     keep_weights: bool = Field(False, strict=True, description="keep a checkpoint of every model")
+    keep_token_losses: Literal["none", "chosen", "all"] = Field(
+        "chosen",
+        description="losses of single tokens, at the last evaluation; chosen: of all texts up to 4 million tokens, "
+        "beyond that of controls, evaluation texts and a random sample of documents",
+    )
     checkpoint_minutes: Annotated[Real, Field(ge=0)] | None = Field(
         10.0,
         description="a training that is killed goes on from a state at most so old; shorter ones start again. "
@@ -266,6 +174,11 @@ class Until(Section):
     @property
     def wanted(self) -> bool:
         return self.se is not None or self.reliability is not None
+
+    @property
+    def goal(self) -> dict[str, Any] | None:
+        """What was wanted, as plain data; None where nothing was."""
+        return self.model_dump(mode="json", exclude_none=True) if self.wanted else None
 
 
 class CampaignConfig(Section):
@@ -352,7 +265,9 @@ class CampaignConfig(Section):
     @model_validator(mode="after")
     def _unit_exists(self) -> "CampaignConfig":
         known = [DOCUMENT_RULE, *(spec.name for spec in self.rules)]
-        for key, names in (("unit", [self.design.unit]), ("ladder", self.design.ladder)):
+        removed = self.design.knockout.sets if self.design.knockout is not None else ()
+        named = (("unit", [self.design.unit]), ("ladder", self.design.ladder), ("knockout.sets", removed))
+        for key, names in named:
             for name in names:
                 if name not in known:
                     raise ValueError(f"design.{key}: no rule is named {name!r}; known: {', '.join(known)}")

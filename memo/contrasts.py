@@ -21,6 +21,7 @@ Bools = NDArray[np.bool_]
 Bits = NDArray[np.uint8]
 NOT_DECIDED = "never decided alone: flips its coin together with documents outside this group"
 NOT_WHOLE = "in no split whole by coins of its own"
+SPLITS_AT_A_TIME = 16  # unpacked; an imported campaign may have all of its splits in one block
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,13 @@ def packed_contrast(decisions: Iterable[tuple[Bits, Bits]], units: Units, groups
         return PackedContrast(treated, None if always else np.concatenate([asked for asked, _ in pairs]), reason)
     coins = _Coins.of(units, groups)
     some, sides = np.zeros(len(groups.ids), dtype=bool), []
-    for packed in decisions:
-        in_side, valid = coins.sides(*(np.unpackbits(bits, axis=1, count=units.count).view(bool) for bits in packed))
-        some |= valid.any(axis=0)
-        sides.append((np.packbits(in_side, axis=1), np.packbits(valid, axis=1)))
+    for asked, treated in decisions:
+        for start in range(0, len(asked), SPLITS_AT_A_TIME):
+            packed = (bits[start : start + SPLITS_AT_A_TIME] for bits in (asked, treated))
+            coins_of = (np.unpackbits(bits, axis=1, count=units.count).view(bool) for bits in packed)
+            in_side, valid = coins.sides(*coins_of)
+            some |= valid.any(axis=0)
+            sides.append((np.packbits(in_side, axis=1), np.packbits(valid, axis=1)))
     in_bits, valid_bits = (np.concatenate([side[kind] for side in sides]) for kind in (0, 1))
     return PackedContrast(in_bits, valid_bits, coins.reasons(some))
 

@@ -8,9 +8,12 @@
     corpus/tokens.safetensors          tokens, offsets: documents, evaluation texts, controls
     corpus/tokenizer/                  a tokenizer that transformers opens
     groups/NAME.parquet                doc_id, group_id
+    design/sets.parquet                set, rule, group_id, doc_id: what is removed whole, where the design removes sets
     design/block-00000.safetensors     decisions and inclusion of one block of splits, bit-packed
     losses/split-00000.safetensors     loss, n_correct: (evaluations, documents + evaluation texts + controls)
+    token_losses/split-00000.safetensors   nats of every token of some texts, where they are kept
     weights/split-00000/               a trained model, where weights are kept
+    stacks/stack-00000.json            splits that are trained side by side, by the first of them
     checkpoints/split-00000/           the newest states of a training under way, gone when it is done
     logs/split-00000.jsonl             training log
     scores/NAME.parquet                the score table of a rule
@@ -71,11 +74,25 @@ class Layout:
     def groups(self, rule: str) -> Path:
         return self.root / "groups" / f"{rule}.parquet"
 
+    @property
+    def sets(self) -> Path:
+        return self.root / "design" / "sets.parquet"
+
     def block(self, block: int) -> Path:
         return self.root / "design" / f"block-{block:05d}.safetensors"
 
     def losses(self, split: int) -> Path:
         return self.root / "losses" / f"split-{split:05d}.safetensors"
+
+    def token_losses(self, split: int) -> Path:
+        return self.root / "token_losses" / f"split-{split:05d}.safetensors"
+
+    @property
+    def stacks(self) -> Path:
+        return self.root / "stacks"
+
+    def stack(self, first: int) -> Path:
+        return self.stacks / f"stack-{first:05d}.json"
 
     def weights(self, split: int) -> Path:
         return self.root / "weights" / f"split-{split:05d}"

@@ -9,6 +9,8 @@ A rule takes the documents, a DataFrame with the columns doc_id, text, n_tokens 
 - a Series of group labels, one per document in the same order; a missing label means "in no group"; or
 - a DataFrame with the columns doc_id and group_id, where a document may stand in several groups.
 
+A label is text, a number or a date, and is kept as text. A row stands once: no document twice in one group.
+
 A rule may say how it came to its groups in `attrs["notes"]` of what it returns, as plain data; the campaign keeps it.
 
 Keyword parameters of the function are set in the campaign file. What a rule returns is checked here, once for all.
@@ -16,17 +18,21 @@ Keyword parameters of the function are set in the campaign file. What a rule ret
 
 import difflib
 import inspect
+import json
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from memo.errors import RuleError
+from memo.limits import OutOfTime, time_limit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOTES = "notes"
+LATE_HINT = "make it faster, or raise its timeout_s"
+_SHOWN = 100  # characters of what was found
 RuleFunction = Callable[..., "pd.Series | pd.DataFrame"]
 
 
@@ -69,20 +75,32 @@ def check_parameters(found: Rule, parameters: Mapping[str, Any]) -> None:
             raise RuleError(f"rule {found.name!r} needs the parameter {parameter.name!r}; add it in the campaign file")
 
 
-def apply(found: Rule, documents: "pd.DataFrame", parameters: Mapping[str, Any] | None = None) -> "pd.DataFrame":
+def apply(
+    found: Rule,
+    documents: "pd.DataFrame",
+    parameters: Mapping[str, Any] | None = None,
+    timeout_s: float | None = None,
+) -> "pd.DataFrame":
     """Runs a rule and checks what it returns: a DataFrame doc_id, group_id in document order, without repetition.
 
-    Labels become text. Raises `RuleError` in one line: the rule, what was expected, what was found.
+    timeout_s: seconds that the rule may take (`memo.limits.time_limit` says where that holds); None: no limit.
+
+    Labels become text. Raises `RuleError` in one line: the rule, what was expected, what was found, what to do.
     """
     import pandas as pd
 
     parameters = dict(parameters or {})
     check_parameters(found, parameters)
     try:
-        returned = found(documents.copy(), **parameters)
+        with time_limit(timeout_s):
+            returned = found(documents.copy(), **parameters)
     except RuleError:
         raise
-    except Exception as error:
+    except OutOfTime as error:
+        raise RuleError(
+            f"{late(found.name, timeout_s)}, found it still at work{_last_line(error, found.function)}; {LATE_HINT}"
+        ) from error
+    except (Exception, SystemExit) as error:
         where = _last_line(error, found.function)
         raise RuleError(f"rule {found.name!r} raised {type(error).__name__}{where}: {_one_line(error)}") from error
     if isinstance(returned, pd.Series):
@@ -92,22 +110,54 @@ def apply(found: Rule, documents: "pd.DataFrame", parameters: Mapping[str, Any] 
     else:
         raise RuleError(
             f"rule {found.name!r}: expected a pandas Series of labels or a DataFrame with doc_id and group_id, "
-            f"found {type(returned).__name__}"
+            f"found {type(returned).__name__}; return one of them"
         )
     order = pd.Series(range(len(documents)), index=documents["doc_id"])
     frame["group_id"] = _text_labels(found.name, frame["group_id"])
-    frame = frame.drop_duplicates().assign(position=lambda f: f["doc_id"].map(order))
+    _refuse_repeated(found.name, frame)
+    frame = frame.assign(position=frame["doc_id"].map(order))
     frame = frame.sort_values(["position", "group_id"], kind="stable")
     frame = frame[["doc_id", "group_id"]].reset_index(drop=True)
-    frame.attrs = {NOTES: returned.attrs[NOTES]} if NOTES in returned.attrs else {}
+    frame.attrs = _notes(found.name, returned.attrs)
     return frame
+
+
+def late(name: str, timeout_s: float | None) -> str:
+    """The beginning of what is said of a rule that takes too long."""
+    return f"rule {name!r}: expected groups within {timeout_s:g} s"
+
+
+def _notes(name: str, attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    if NOTES not in attrs:
+        return {}
+    try:
+        json.dumps(attrs[NOTES])
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RuleError(
+            f"rule {name!r}: attrs[{NOTES!r}]: expected plain data (mappings, lists, text, numbers), "
+            f"found what JSON cannot hold: {_one_line(error)}"
+        ) from error
+    return {NOTES: attrs[NOTES]}
+
+
+def _refuse_repeated(name: str, frame: "pd.DataFrame") -> None:
+    repeated = frame.duplicated()
+    if repeated.any():
+        doc_id, group_id = frame[repeated].iloc[0][["doc_id", "group_id"]]
+        raise RuleError(
+            f"rule {name!r}: expected each document once in a group, found {int(repeated.sum())} rows that stand "
+            f"again, for instance {doc_id!r} in {group_id!r}; return frame.drop_duplicates()"
+        )
 
 
 def _from_series(name: str, labels: "pd.Series", documents: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     if len(labels) != len(documents):
-        raise RuleError(f"rule {name!r}: expected one label per document ({len(documents)}), found {len(labels)}")
+        raise RuleError(
+            f"rule {name!r}: expected one label per document ({len(documents)}), found {len(labels)}; "
+            "give None to a document that is in no group, or return a DataFrame with doc_id and group_id"
+        )
     if not labels.index.equals(documents.index):
         if set(labels.index) != set(documents.index):
             raise RuleError(
@@ -124,30 +174,38 @@ def _from_series(name: str, labels: "pd.Series", documents: "pd.DataFrame") -> "
 def _from_frame(name: str, frame: "pd.DataFrame", documents: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    missing = {"doc_id", "group_id"} - set(frame.columns)
-    if missing:
+    if [list(frame.columns).count(column) for column in ("doc_id", "group_id")] != [1, 1]:
+        found = ", ".join(map(str, frame.columns)) or "none"
         raise RuleError(
-            f"rule {name!r}: expected the columns doc_id and group_id, found {', '.join(map(str, frame.columns))}"
+            f"rule {name!r}: expected the columns doc_id and group_id, once each, found {found}; rename them"
         )
+    _one_each(name, frame["doc_id"], "doc_id")
     unknown = ~frame["doc_id"].isin(documents["doc_id"])
     if unknown.any():
-        example = frame["doc_id"][unknown].iloc[0]
+        first = frame["doc_id"][unknown].iloc[0]
         raise RuleError(
-            f"rule {name!r}: expected ids of documents of the corpus, found {int(unknown.sum())} unknown, "
-            f"for instance {example!r}"
+            f"rule {name!r}: expected ids of documents of the corpus, found {int(unknown.sum())} unknown, for instance "
+            f"{'a missing one' if pd.isna(first) else _shown(first)}; take them from documents['doc_id']"
         )
     result = pd.DataFrame({column: frame[column].to_numpy(dtype=object) for column in ("doc_id", "group_id")})
     return result[~_missing(name, result["group_id"])].copy()
 
 
 def _missing(name: str, labels: "pd.Series") -> "pd.Series":
-    nested = labels.map(lambda label: isinstance(label, list | tuple | set | dict))
+    _one_each(name, labels, "label")
+    return labels.isna()
+
+
+def _one_each(name: str, values: "pd.Series", kind: str) -> None:
+    from pandas.api.types import is_scalar
+
+    nested = ~values.map(is_scalar).astype(bool)
     if nested.any():
         raise RuleError(
-            f"rule {name!r}: expected one label per document, found {labels[nested].iloc[0]!r}; "
-            "for groups that overlap return a DataFrame with one row per doc_id and group_id"
+            f"rule {name!r}: expected one {kind} in each row, text or a number, found "
+            f"{_shown(values[nested].iloc[0])}; for groups that overlap return a DataFrame with one row per doc_id and "
+            "group_id"
         )
-    return labels.isna()
 
 
 def _text_labels(name: str, labels: "pd.Series") -> "pd.Series":
@@ -156,7 +214,10 @@ def _text_labels(name: str, labels: "pd.Series") -> "pd.Series":
     texts = pd.Series([str(label) for label in labels], index=labels.index, dtype=object)
     bad = texts.map(lambda text: not text or not _encodes(text))
     if bad.any():
-        raise RuleError(f"rule {name!r}: expected labels that are text, found {texts[bad].iloc[0]!r}")
+        raise RuleError(
+            f"rule {name!r}: expected labels that are text, found {texts[bad].iloc[0]!r}; "
+            "give None to a document that is in no group"
+        )
     return texts
 
 
@@ -168,7 +229,11 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _one_line(error: BaseException) -> str:
+def _shown(value: object) -> str:
+    return _one_line(repr(value))[:_SHOWN]
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split()) or "no message"
 
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.estimators.checks import BadValueError, checked_values
+from memo.estimators.checks import LARGEST_SINGLE, BadValueError, checked_values
 from memo.estimators.moments import ROWS, WIDTH, Moments, Scratch
 from memo.estimators.scores import Memorization, memorization_of
 from memo.estimators.stratified import Stratified, Totals, settled
@@ -149,7 +149,7 @@ class Scorer:
         if name == "n_correct" and found.size and np.isnan(found[0, 0]) and np.isnan(found).all():
             return found  # an import that does not know it: NaN goes into the table
         try:
-            return checked_values(found, valid, name)
+            return checked_values(found, valid, name, np.inf if self.part.exact else LARGEST_SINGLE)
         except BadValueError as error:
             column = tile.start + error.column
             document = column if self.part.document is None else int(self.part.document[column])

@@ -11,7 +11,7 @@ Shapes: M splits, N documents, B documents of a block, S groups, G groups of two
 
 import json
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from memo.splits import METADATA_KEY
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "Rows", "ScoredRule", "models_of"]
+__all__ = ["COLUMNS", "Rows", "ScoredRule", "about"]
 
 COLUMNS = {
     "doc_id": "the document",
@@ -60,7 +60,8 @@ COLUMNS = {
 OF_LOSS = ("memorization", "se", "ci_low", "ci_high", "loss_in", "loss_out", "n_in", "n_out")
 # Losses of a campaign up to which arithmetic is float64 throughout, about a second. Above, float32 inside a block of
 # splits takes half the time, and agrees to 1e-6 nats in the score and 1e-6 relative in the standard error (tested; 5e-6
-# where a side has next to no splits).
+# where a side has next to no splits; 1e-3 where the mean losses of blocks lie a hundred standard deviations apart, as
+# only those of an import can).
 EXACT_VALUES = 100_000_000
 
 
@@ -76,6 +77,7 @@ class ScoredRule:
     blocks: Index | None  # (M,) block of each split; None where blocks are not balanced
     include: float  # probability that a unit is in a split
     models: tuple[int, int]  # splits that the scores are from, and splits of the campaign
+    until: Mapping[str, Any] | None = None  # the goal that decided how many splits there are, where one did
 
     def score(self, start: int, losses: NDArray[np.floating], correct: NDArray[np.floating]) -> Rows:
         """Rows of documents start .. start + B. losses: (M, B) nats per token; correct: (M, B) right next tokens."""
@@ -183,8 +185,9 @@ class ScoredRule:
         columns["memorization_accuracy"] = columns["accuracy_in"] - columns["accuracy_out"]
         columns["reason"] = self._reasons(columns["n_in"], columns["n_out"])
         used, planned = self.models
+        about = {"models": used, "of": planned, **({"until": dict(self.until)} if self.until else {})}
         return pa.table({name: columns[name] for name in COLUMNS}).replace_schema_metadata(
-            {METADATA_KEY: json.dumps({"models": used, "of": planned})}
+            {METADATA_KEY: json.dumps(about)}
         )
 
     def _labels(self) -> dict[str, Any]:
@@ -233,9 +236,13 @@ def _joined(parts: Sequence[Rows], name: str) -> NDArray[Any]:
     return np.concatenate([value(part) for part in parts])
 
 
-def models_of(table: "pa.Table") -> dict[str, int]:
-    """`models`: how many models a score table is from; `of`: how many the campaign has. Empty for older tables."""
-    found: dict[str, int] = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
+def about(table: "pa.Table") -> dict[str, Any]:
+    """What a score table says of itself; empty for older ones.
+
+    `models`: how many models it is from; `of`: how many the campaign has; `until`: the goal, where splits were added
+    until it was met, so that their number was not fixed beforehand.
+    """
+    found: dict[str, Any] = json.loads((table.schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
     return found
 
 

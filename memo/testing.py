@@ -5,6 +5,7 @@ campaign = memo.testing.toy_campaign(tmp_path, losses, included)
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from memo.rules import Rule, RuleFunction, apply
 from memo.splits import Block, block_bytes
 from memo.store import publishing, write_text
 
+CHECK_LIMIT_S = 60.0
 HOSTILE_TEXTS = (
     "The frog sat on a lily pad.",
     "The frog sat on a lily pad.",
@@ -48,25 +50,35 @@ def sample_documents() -> pd.DataFrame:
 
 
 def check_rule(
-    rule: Rule | RuleFunction, documents: pd.DataFrame | None = None, parameters: Mapping[str, Any] | None = None
+    rule: Rule | RuleFunction,
+    documents: pd.DataFrame | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    timeout_s: float = CHECK_LIMIT_S,
 ) -> pd.DataFrame:
     """Checks that a rule keeps its contract, and returns its groups (doc_id, group_id).
 
-    The rule must return labels or rows for exactly the documents it got, give the same groups when it runs again, give
-    the same sets of documents when the documents come in another order, and work on no documents at all. Raises
-    `RuleError` that says which of these it does not.
+    The rule must return labels or rows for exactly the documents it got (the checks of a campaign), give the same
+    groups when it runs again, give the same sets of documents when the documents come in another order, work on no
+    documents at all, and end each time within `timeout_s` seconds. Raises `RuleError` that says which of these it does
+    not.
     """
     found = rule if isinstance(rule, Rule) else Rule(getattr(rule, "__name__", "rule"), rule)
     documents = sample_documents() if documents is None else documents.reset_index(drop=True)
-    groups = apply(found, documents, parameters)
-    if not groups.equals(apply(found, documents, parameters)):
-        raise RuleError(f"rule {found.name!r}: expected the same groups from a second run, found others")
+    run = partial(apply, found, parameters=parameters, timeout_s=timeout_s)
+    groups = run(documents)
+    if not groups.equals(run(documents)):
+        raise RuleError(
+            f"rule {found.name!r}: expected the same groups from a second run, found others; "
+            "draw random numbers from a fixed seed"
+        )
     order = np.random.default_rng(0).permutation(len(documents))
-    shuffled = apply(found, documents.iloc[order].reset_index(drop=True), parameters)
-    if _sets(groups) != _sets(shuffled):
-        raise RuleError(f"rule {found.name!r}: the groups depend on the order of the documents")
-    if len(apply(found, documents.iloc[:0], parameters)):
-        raise RuleError(f"rule {found.name!r}: expected no groups of no documents, found some")
+    if _sets(groups) != _sets(run(documents.iloc[order].reset_index(drop=True))):
+        raise RuleError(
+            f"rule {found.name!r}: expected the same sets of documents in any order, found that the groups depend on "
+            "the order of the documents; sort them by doc_id or text first"
+        )
+    if len(run(documents.iloc[:0])):
+        raise RuleError(f"rule {found.name!r}: expected no groups of no documents, found some; look for a fixed row")
     return groups
 
 

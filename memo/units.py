@@ -86,6 +86,20 @@ class Units:
             np.maximum.at(heights, coarse[apart], heights[fine[apart]] + 1)
         return heights
 
+    @cached_property
+    def decided_share(self) -> NDArray[np.float64]:
+        """Expected share of the splits in which each is decided by a coin of its own: (U,).
+
+        A unit of height r that is reached is opened with probability (r - 1) / r, and else decided.
+        """
+        reached = np.ones(self.count)
+        for chain in self.chain[::-1]:
+            members = np.unique(chain)
+            members = members[self.parents[members] >= 0]
+            parents = self.parents[members]
+            reached[members] = reached[parents] * (self.heights[parents] - 1) / self.heights[parents]
+        return reached / self.heights
+
     def deciding_level(self, asked: Bools) -> NDArray[np.int8]:
         """(N,) the level whose coin decided each document in one split; asked: (U,). -1 where none did."""
         level = np.full(self.chain.shape[1], -1, dtype=np.int8)

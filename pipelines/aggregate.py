@@ -20,7 +20,7 @@ import numpy as np
 
 from memo.contrasts import Bits, packed_contrast
 from memo.errors import MemoError
-from memo.estimators.checks import BadValueError
+from memo.estimators.checks import LARGEST_SINGLE, BadValueError
 from memo.estimators.moments import WIDTH
 from memo.groups import Index
 from memo.imported_scores import of_imported
@@ -75,12 +75,12 @@ def run(workspace: Workspace, reporter: Reporter, allow_partial: bool = False) -
 
 def absences(workspace: Workspace, usable: Sequence[int]) -> dict[int, str]:
     """Split -> why it has no losses that count: it failed, diverged, or is not trained."""
-    there = set(usable)
-    absent = {}
+    there, absent = set(usable), {}
+    never = "not trained" if workspace.config.imported is None else "its losses are missing or damaged"
     for split in range(workspace.config.design.splits):
         if split not in there:
             error = training_log.read(workspace.layout.log(split)).error
-            absent[split] = workspace.diverged(split) or (f"failed: {error}" if error else "not trained")
+            absent[split] = workspace.diverged(split) or (f"failed: {error}" if error else never)
     return absent
 
 
@@ -89,7 +89,9 @@ def _refusal(workspace: Workspace, absent: dict[int, str], usable: int) -> str:
     root, total = workspace.layout.root, workspace.config.design.splits
     more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
     ways = []
-    if any(workspace.diverged(missing) is None for missing in absent):
+    if workspace.config.imported is not None:
+        ways.append("import the same files again: memo import --losses FILE --dir " + str(root))
+    elif any(workspace.diverged(missing) is None for missing in absent):
         ways.append(f"run `memo train {root}`")
     if usable:
         ways.append(f"take what is there: memo aggregate {root} --allow-partial")
@@ -100,9 +102,13 @@ def _refusal(workspace: Workspace, absent: dict[int, str], usable: int) -> str:
 def score_tables(
     campaign: "Campaign", names: Sequence[str], splits: Sequence[int], documents: int = TASK_DOCUMENTS
 ) -> "Iterator[tuple[str, pa.Table]]":
-    """The score table of each rule from these splits, at the last evaluation. documents: of a task."""
+    """The score table of each rule from these splits, at the last evaluation. documents: of a task.
+
+    Raises `MemoError` where no score can be made from them, and for losses that are none.
+    """
+    splits = scored_splits(campaign, splits)
     files = [loss_file(campaign.layout.losses(split)) for split in splits]
-    rules = [_scored_rule(campaign, name, splits) for name in names]
+    rules = [packed_rule(campaign, name, splits) for name in names]
     batches = [_batches(rule) for rule in rules]
     p_values = [np.full(len(rule.several), np.nan) for rule in rules]
     rows: list[list[Rows]] = [[] for _ in rules]
@@ -118,6 +124,17 @@ def score_tables(
             p_values[rule][np.searchsorted(scored.several, groups[rule])] = scored.group_p_values(groups[rule], sums)
     for scored, parts, values in zip(rules, rows, p_values, strict=True):
         yield scored.name, scored.table(parts, values)
+
+
+def scored_splits(campaign: "Campaign", splits: Sequence[int]) -> list[int]:
+    """Those that scores are made from. Raises `MemoError` where that is none."""
+    found = campaign.config.design.scored(splits)
+    if not found:
+        raise MemoError(
+            f"{campaign.layout.root}: expected pairs of opposite splits such as 0 and 1, found {len(splits)} splits "
+            "without their partners; train these as well"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -182,10 +199,10 @@ def score_sections(files: Sequence[LossFile], pieces: Sequence[Piece], sections:
     ]
 
 
-def _scored_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> ScoredRule:
+def packed_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> ScoredRule:
     """As `Campaign.scored_rule`, with the coins bit-packed: unpacked they take gigabytes at the largest size."""
     design, used = campaign.config.design, np.asarray(splits, dtype=np.int64)
-    groups = campaign._groups(name)
+    groups = campaign.scored_groups(name)
     scored = ScoredRule(
         name=name,
         doc_ids=campaign.doc_ids,
@@ -195,6 +212,7 @@ def _scored_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> Scor
         blocks=campaign.blocks(used),
         include=design.include,
         models=(len(used), design.splits),
+        until=campaign.config.until.goal,
     )
     return scored if campaign.config.imported is None else of_imported(scored, campaign.config.imported)
 
@@ -223,7 +241,9 @@ def _cut(start: int, stop: int, size: int) -> list[tuple[int, int]]:
 
 def _bad_value(campaign: "Campaign", splits: Sequence[int], error: BadValueError) -> str:
     split, document = splits[error.row], campaign.doc_ids[error.column]
+    limit = f" and below {LARGEST_SINGLE:g}" if LARGEST_SINGLE <= error.found < np.inf else ""
     return (
         f"{campaign.layout.losses(split)}: split {split}, document {document!r}: expected a {error.name} that is a "
-        f"finite number and not negative, found {error.found}; memo verify {campaign.layout.root} says what is damaged"
+        f"finite number and not negative{limit}, found {error.found}; memo verify {campaign.layout.root} says what is "
+        "damaged"
     )

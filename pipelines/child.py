@@ -13,15 +13,19 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memo.errors import DivergedError, MemoError, UsageError
 from memo.processes import this_host
+from pipelines.split_files import documents_of, kept_texts, publish
 from pipelines.training_log import append
 
 if TYPE_CHECKING:
+    from memo.layout import Layout
     from memo.lm.checkpoint import Checkpoints
     from memo.lm.device import Device
     from memo.lm.train import Setup, SplitResult
@@ -50,17 +54,27 @@ def _listen(requests: "queue.Queue[dict[str, Any]]") -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The path of the losses, or an error and its kind; see `pipelines.worker` for the kinds."""
+    """What was asked for, or an error and its kind; see `pipelines.worker` for the kinds."""
     try:
-        who = {"attempt": request["attempt"], "worker": request["worker"]}
-        return {"path": train(Path(request["root"]), request["split"], **who)}
+        root = Path(request["root"])
+        if "width_for" in request:
+            return width(root, request["width_for"])
+        return {"path": train(root, request["splits"], request["attempt"], request["worker"])}
     except UsageError as error:
         return {"error": str(error), "kind": "usage"}
     except MemoError as error:
         return {"error": str(error), "kind": "work"}
     except Exception as error:
         at_fault = isinstance(error, OSError) and error.errno in MACHINE_ERRORS
-        return {"error": _told(error), "kind": "machine" if at_fault else "crash"}
+        kind = "machine" if at_fault else "memory" if _is_memory_full(error, request) else "crash"
+        return {"error": _told(error), "kind": kind}
+
+
+def _is_memory_full(error: Exception, request: dict[str, Any]) -> bool:
+    """Whether fewer models at once would have had room."""
+    from memo.lm.device import is_out_of_memory
+
+    return is_out_of_memory(error) and len(request.get("splits", ())) > 1
 
 
 def _told(error: Exception) -> str:
@@ -71,47 +85,95 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def train(root: Path, split: int, attempt: int = 1, worker: str = "") -> str:
-    """Trains one split, unless it is done, and publishes its losses. Returns the path of the losses.
-
-    A split that diverges is done as well: its losses are NaN and its record says where.
-    """
-    from memo.lm.train import train_split
+def width(root: Path, splits: int) -> dict[str, Any]:
+    """How many of so many models to train side by side on this device, and why."""
+    from memo.lm.batches import COHORT
+    from memo.lm.device import describe
+    from memo.lm.stack_width import plan_width
     from pipelines.workspace import open_workspace
 
     workspace = open_workspace(root)
-    path = workspace.layout.losses(split)
-    if workspace.split_done(split):
-        return str(path)
     setup, device = _prepare(root, workspace.corpus_fingerprint(), _stamp(workspace.layout.config))
-    checkpoints = _checkpoints(workspace, split, device)
-    who = {"split": split, "attempt": attempt, "pid": os.getpid(), "host": this_host(), "worker": worker}
+    found = plan_width(replace(setup, cohort=COHORT), device, workspace.config.training.stack, splits)
+    where = describe(device)
+    taken = f", {found.measured / 1e6:.1f} MB a model" if found.measured else ""
+    return {"width": found.width, "reason": f"{found.reason} ({where['device_name']}{taken})"}
 
-    def log(event: str, **fields: Any) -> None:
-        append(workspace.layout.log(split), event, **who, **fields)
 
-    log("start")
+def train(root: Path, splits: Sequence[int], attempt: int = 1, worker: str = "") -> str:
+    """Trains a split, or the members of a stack, unless all are done, and publishes their losses.
+
+    Returns the path of the first one's losses. A split that diverges is done as well: its losses are NaN and its record
+    says where. Of a stack some of whose members are done, because the process that published them died, all are trained
+    again, and the others come out as they would have.
+    """
+    from memo.lm.batches import COHORT
+    from memo.lm.stacks import train_together
+    from pipelines.stacks import is_stacked
+    from pipelines.workspace import open_workspace
+
+    workspace = open_workspace(root)
+    path = str(workspace.layout.losses(splits[0]))
+    if _all_done(workspace, splits):
+        return path
+    setup, device = _prepare(root, workspace.corpus_fingerprint(), _stamp(workspace.layout.config))
+    stacked = is_stacked(workspace, splits)
+    setup = replace(setup, cohort=COHORT if stacked else 1)
+    checkpoints = _checkpoints(workspace, splits, device)
+    log = SplitLogs(workspace.layout, splits, attempt, worker)
+    log("start", **({"stack": list(splits)} if len(splits) > 1 else {}))
     try:
-        documents = _documents_of(workspace, split)
-        result = train_split(setup, split, documents, device, lambda said: log(**_as_event(said)), checkpoints)
-        _publish(workspace, split, result, device)
-    except DivergedError as error:
-        _publish_diverged(workspace, split, error, device)
-        log("diverged", error=str(error))
+        documents = [documents_of(workspace, split) for split in splits]
+        by_split = dict(zip(splits, documents, strict=True))
+        results = train_together(setup, splits, by_split.__getitem__, device, log.take, checkpoints)
+        publish(workspace, dict(zip(splits, results, strict=True)), setup, device, stacked)
     except Exception as error:
-        if workspace.split_done(split):  # by another process, which then cleared the checkpoints of both
+        if _all_done(workspace, splits):  # by another process, which then cleared the checkpoints of both
             log("done", seconds=0.0)
-            return str(path)
+            return path
         log("error", error=_told(error), traceback=traceback.format_exc())
         raise
-    else:
-        log("done", seconds=round(result.seconds, 3))
+    log.finish(results)
     checkpoints.clear()
-    return str(path)
+    return path
 
 
-def _as_event(said: dict[str, Any]) -> dict[str, Any]:
-    return {"event": "step", **{key: value for key, value in said.items() if key != "split"}}
+def _all_done(workspace: "Workspace", splits: Sequence[int]) -> bool:
+    return all(workspace.split_done(split) for split in splits)
+
+
+class SplitLogs:
+    """The logs of the splits that this process trains at once."""
+
+    def __init__(self, layout: "Layout", splits: Sequence[int], attempt: int, worker: str) -> None:
+        self._layout, self._splits = layout, splits
+        self._who = {"attempt": attempt, "pid": os.getpid(), "host": this_host(), "worker": worker}
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """An event of all of them."""
+        for split in self._splits:
+            append(self._layout.log(split), event, split=split, **self._who, **fields)
+
+    def take(self, said: dict[str, Any]) -> None:
+        """What a training reports: of one split, or of all; tokens a second of each are an equal share."""
+        event = str(said.get("event", "step"))
+        fields = {key: value for key, value in said.items() if key not in ("event", "split", "splits")}
+        if "tokens_per_s" in fields:
+            fields["tokens_per_s"] /= len(self._splits)
+        if "split" in said:
+            # The ending is logged at the end, when the others of the stack have theirs and all is published.
+            event = "broken" if event == "diverged" else event
+            append(self._layout.log(said["split"]), event, split=said["split"], **self._who, **fields)
+        else:
+            self(event, **fields)
+
+    def finish(self, results: "Sequence[SplitResult | DivergedError]") -> None:
+        """How each ended."""
+        for split, result in zip(self._splits, results, strict=True):
+            if isinstance(result, DivergedError):
+                append(self._layout.log(split), "diverged", split=split, **self._who, error=str(result))
+            else:
+                append(self._layout.log(split), "done", split=split, **self._who, seconds=round(result.seconds, 3))
 
 
 def _stamp(config: Path) -> int:
@@ -121,9 +183,11 @@ def _stamp(config: Path) -> int:
 @lru_cache(maxsize=1)
 def _prepare(root: Path, corpus: str, stamp: int) -> "tuple[Setup, Device]":
     """What all splits of a campaign share, read once per process and again when the campaign changed."""
+    import numpy as np
     from safetensors.numpy import load_file
 
     from memo.lm import device, tokens
+    from memo.lm.model import hidden_width
     from memo.lm.train import Setup
     from memo.store import verified
     from pipelines.workspace import open_workspace
@@ -142,82 +206,23 @@ def _prepare(root: Path, corpus: str, stamp: int) -> "tuple[Setup, Device]":
         model=config.model,
         training=config.training,
         seed=config.seed,
+        kept=kept_texts(workspace, np.diff(arrays["offsets"])),
     )
-    return setup, device.choose(config.training.device, config.training.precision)
+    width = hidden_width(config.model, setup.vocab_size, setup.context_tokens, setup.bos)
+    return setup, device.choose(config.training.device, config.training.precision, width)
 
 
-def _documents_of(workspace: "Workspace", split: int) -> Any:
-    """Columns of the texts that the split trains on: (n,); a canary stands as often as it has copies."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    from memo.splits import read_bits
-    from memo.store import verified
-
-    block, row = divmod(split, workspace.config.design.block_size)
-    path = workspace.layout.block(block)
-    verified(path)
-    controls = pq.read_table(workspace.layout.controls, columns=["column", "copies"])
-    copies = np.where(read_bits(path, "controls")[row], controls["copies"].to_numpy(), 0)
-    canaries = np.repeat(controls["column"].to_numpy(), copies)
-    return np.concatenate([np.flatnonzero(read_bits(path, "included")[row]), canaries])
-
-
-def _checkpoints(workspace: "Workspace", split: int, device: "Device") -> "Checkpoints":
+def _checkpoints(workspace: "Workspace", splits: Sequence[int], device: "Device") -> "Checkpoints":
     from memo.lm.checkpoint import Checkpoints
 
     minutes = workspace.config.training.checkpoint_minutes
+    inputs = {str(split): workspace.loss_inputs(split) for split in splits}
     return Checkpoints(
-        workspace.layout.checkpoints(split),
-        workspace.loss_inputs(split),
+        workspace.layout.checkpoints(splits[0]),
+        inputs if len(splits) > 1 else inputs[str(splits[0])],
         device,
         interval_s=None if minutes is None else 60.0 * minutes,
     )
-
-
-def _publish(workspace: "Workspace", split: int, result: "SplitResult", device: "Device") -> None:
-    from memo.lm.weights import save_weights
-    from memo.store import publishing
-
-    layout = workspace.layout
-    if workspace.config.training.keep_weights:
-        with publishing(layout.weights(split), workspace.loss_inputs(split)) as folder:
-            save_weights(result.model, layout.tokenizer, folder)
-    notes = {
-        "steps": result.steps,
-        "trained_tokens": result.trained_tokens,
-        "padding_share": round(result.padding_share, 4),
-        "seconds": round(result.seconds, 3),
-    }
-    _publish_losses(workspace, split, {"loss": result.loss, "n_correct": result.n_correct}, notes, device)
-
-
-def _publish_diverged(workspace: "Workspace", split: int, error: DivergedError, device: "Device") -> None:
-    """No evaluation of a model that diverged counts, the early ones neither: they are of a training that is no good."""
-    import numpy as np
-    from safetensors import safe_open
-
-    with safe_open(workspace.layout.tokens, framework="numpy") as file:
-        texts = file.get_slice("offsets").get_shape()[0] - 1
-    nothing = np.full((len(workspace.config.training.evaluations), texts), np.nan, dtype=np.float32)
-    where = {"diverged": {"epoch": error.epoch, "step": error.step, "message": str(error)}}
-    _publish_losses(workspace, split, {"loss": nothing, "n_correct": nothing}, where, device)
-
-
-def _publish_losses(
-    workspace: "Workspace", split: int, tensors: "dict[str, Any]", notes: dict[str, Any], device: "Device"
-) -> None:
-    from safetensors.numpy import save
-
-    from memo.lm.device import describe
-    from memo.splits import metadata
-    from memo.store import publishing
-
-    content = {"split": split, "epochs": workspace.config.training.evaluations}
-    notes = {"machine": describe(device), **notes}
-    with publishing(workspace.layout.losses(split), workspace.loss_inputs(split), notes) as path:
-        # Not `save_file`: where a disk is full it raises an error of its own without the number that says so.
-        path.write_bytes(save(tensors, metadata=metadata(content)))
 
 
 if __name__ == "__main__":

@@ -64,11 +64,12 @@ def demo(
 
 
 for command in (
-    *(commands_run.init, commands_run.run, commands_run.ingest, commands_run.group, commands_run.sample),
-    *(commands_run.train, commands_run.aggregate, commands_show.status, commands_show.scores),
+    *(commands_run.init, commands_show.plan, commands_run.run, commands_run.ingest, commands_run.group),
+    *(commands_run.sample, commands_run.train, commands_run.aggregate, commands_show.status, commands_show.scores),
 ):
     app.command()(command)
 app.command("show")(commands_show.show_document)
+app.command()(commands_show.spectrum)
 app.command()(commands_run.verify)
 app.command("import")(commands_exchange.import_)
 app.command()(commands_exchange.export)

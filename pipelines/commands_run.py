@@ -124,12 +124,31 @@ def ingest(
     run_config(load(config, override or ()), directory, Reporter(quiet), stages=("ingest",))
 
 
-def group(directory: DirArgument, quiet: QuietOption = False) -> None:
+def group(
+    directory: DirArgument,
+    add: Annotated[
+        str | None,
+        typer.Option("--add", metavar="RULE", help="One more rule, as in a campaign file; no model is trained again."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Runs the duplication rules. After `memo ingest`.
 
-    Example: memo group campaigns/first
+    With --add, a new rule is scored from the splits in which its groups happen to be whole, and it is said what more it
+    would take.
+
+    Example: memo group campaigns/first --add my_rules.py:frogs
     """
-    _stage("group", directory, quiet)
+    if add is None:
+        _stage("group", directory, quiet)
+        return
+    from pipelines.add_rule import add_rule, in_words
+    from pipelines.progress import Reporter
+    from pipelines.show import print_json
+
+    found = add_rule(directory, add, Reporter(quiet))
+    print_json(found) if as_json else print(in_words(found))
 
 
 def sample(directory: DirArgument, quiet: QuietOption = False) -> None:

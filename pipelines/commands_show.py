@@ -8,7 +8,33 @@ from typing import Annotated, Any
 import typer
 
 from memo.errors import MemoError, UsageError
-from pipelines.options import DirArgument, JsonOption
+from pipelines.options import ConfigArgument, DirArgument, JsonOption, QuietOption, SetOption
+
+
+def plan(
+    config: ConfigArgument,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Campaign directory, where one was begun: its corpus, its pilot.")
+    ] = None,
+    pilot: Annotated[
+        Path | None, typer.Option("--pilot", help="A campaign with 8 trained splits or more, for noise and speed.")
+    ] = None,
+    override: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """What it will cost and what can be resolved, before training.
+
+    Example: memo plan campaign.yaml --pilot campaigns/first
+    """
+    from memo.campaign_file import load
+    from pipelines.plan import plan as planned
+    from pipelines.progress import Reporter
+    from pipelines.show import print_json
+    from pipelines.show_plan import print_plan
+
+    data = planned(load(config, override or ()), config, directory, pilot, Reporter(quiet))
+    print_json(data) if as_json else print_plan(data)
 
 
 def status(
@@ -69,6 +95,7 @@ def scores(
         return
     frame = campaign.scores(rule)
     models = _models(directory, frame.attrs)
+    _note_goal(frame.attrs)
     total = len(frame)
     frame = frame.sort_values("memorization", ascending=False, kind="stable", na_position="last")
     if as_json or as_csv:
@@ -104,6 +131,14 @@ def _models(directory: Path, attributes: Mapping[Any, Any]) -> str:
     return f"; {used} of {planned} models"
 
 
+def _note_goal(attributes: Mapping[Any, Any]) -> None:
+    """Says where the number of models was not fixed beforehand."""
+    from pipelines.diagnose import goal_in_words
+
+    for line in goal_in_words(attributes.get("until")):
+        print(f"memo: {line}; intervals cover a little less than they say", file=sys.stderr)
+
+
 def _warn_if_stale(directory: Path, rule: str) -> None:
     from pipelines.status import stale_scores
 
@@ -116,18 +151,47 @@ def show_document(
     document: Annotated[str, typer.Argument(metavar="DOC", help="Identifier of the document.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """One document: text, scores under every rule, loss by epoch.
+    """One document: text, scores under every rule, loss by epoch; token by token where these losses were kept.
 
     Example: memo show campaigns/demo planted:uuid:00
     """
     from memo.campaign import open_campaign
-    from pipelines import show
+    from pipelines import show_document as shown
+    from pipelines.show import print_json
 
     campaign = open_campaign(directory)
     if as_json:
-        show.print_json(show.document(campaign, document))
+        print_json(shown.document(campaign, document))
     else:
-        show.print_document(campaign, document)
+        shown.print_document(campaign, document)
+
+
+def spectrum(
+    directory: DirArgument,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0.0, help="Nats per token above which a gap counts as memorized.")
+    ] = 0.5,
+    document: Annotated[str | None, typer.Option("--doc", help="One document under every rule.")] = None,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="From the models that are there.")] = False,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every document under every rule, as CSV on stdout.")] = False,
+) -> None:
+    """From memorization to generalization: at which rule each document is memorized.
+
+    Example: memo spectrum campaigns/first --margin 0.5 --json
+    """
+    from memo.campaign import open_campaign
+    from pipelines import show_spectrum
+
+    if as_json and as_csv:
+        raise UsageError("expected --json or --csv, found both")
+    campaign = open_campaign(directory)
+    entries = campaign.spectrum(margin=margin, allow_partial=allow_partial)
+    if document is not None:
+        entries = entries[entries["doc_id"] == document]
+        if entries.empty:
+            raise UsageError(f"no document has the id {document!r}; see campaign.documents()")
+    show_spectrum.print_spectrum(entries, margin, document, as_json, as_csv)
 
 
 def doctor(as_json: JsonOption = False) -> None:

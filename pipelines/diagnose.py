@@ -1,7 +1,8 @@
 """The last part of aggregation: do the controls hold, and are there enough models? Saved as diagnostics.json.
 
 Planted documents are left out of the reliability: their scores were made to differ. At most `reliability.SAMPLE` groups
-of a rule are looked at, drawn at random.
+of a rule are looked at, drawn at random, and coins stay bit-packed but for theirs: memory is 16 bytes for each model
+and group looked at, and what a reader of any campaign needs.
 """
 
 import json
@@ -35,7 +36,7 @@ def run(workspace: Workspace, splits: Sequence[int]) -> None:
     found = {
         "models": len(splits),
         "of": workspace.config.design.splits,
-        "until": workspace.config.until.model_dump() if workspace.config.until.wanted else None,
+        "until": workspace.config.until.goal,
         "controls": controls(campaign.controls(allow_partial=True)),
         "rules": {name: of_rule(campaign, name, splits) for name in workspace.rules},
     }
@@ -77,8 +78,10 @@ def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str,
     from memo import seeding
     from memo.campaign import read_losses
     from memo.estimators.reliability import choose_documents, diagnose
+    from pipelines.aggregate import packed_rule, scored_splits
 
-    scored = campaign.scored_rule(name, splits)
+    splits = scored_splits(campaign, splits)
+    scored = packed_rule(campaign, name, splits)
     groups, seed = scored.groups, campaign.config.seed
     exclude = _planted(campaign, scored)
     chosen = choose_documents(len(groups.ids), exclude, seeding.generator("reliability", "groups", seed=seed))
@@ -119,14 +122,14 @@ def _number(value: float) -> float | None:
 
 def in_words(found: dict[str, Any]) -> list[str]:
     """Lines for people: the controls first."""
-    return [*controls_in_words(found["controls"]), *_rules_in_words(found), *_goal_in_words(found)]
+    return [*controls_in_words(found["controls"]), *_rules_in_words(found), *goal_in_words(found.get("until"))]
 
 
-def _goal_in_words(found: dict[str, Any]) -> list[str]:
-    goal = {key: value for key, value in (found.get("until") or {}).items() if value is not None}
+def goal_in_words(goal: dict[str, Any] | None) -> list[str]:
+    """A stop rule, where the number of splits was decided by one."""
     if not goal:
         return []
-    told = ", ".join(f"{key} {value}" for key, value in goal.items())
+    told = ", ".join(f"{key} {value}" for key, value in goal.items() if value is not None)
     return [f"the number of models was not fixed beforehand but grew towards a goal ({told})"]
 
 

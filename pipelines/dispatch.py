@@ -1,8 +1,9 @@
-"""Hands splits to workers, one per free slot, and finds out who is to blame when something dies.
+"""Hands splits to workers, one job per free slot, and finds out who is to blame when something dies.
 
 A worker that dies takes its task along, and Dask gives the task to another worker. A split whose process dies again and
-again is to blame itself: after the retries it has failed, and the others go on. Only as many tasks are out as there are
-slots, because Dask also blames those that merely wait in the queue of a worker that dies.
+again is to blame itself: after the retries it has failed, and the others go on. A stack is cut in halves instead, until
+the split is alone. Only as many tasks are out as there are slots, because Dask also blames those that merely wait in
+the queue of a worker that dies.
 
 Whether a split is done is read from the disk, never from what a worker answered.
 """
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from memo import __version__
 from memo.errors import MemoError, UsageError
 from memo.layout import checkpoint_steps
-from pipelines import training_log
+from memo.version import full_version
+from pipelines import stacks, training_log
+from pipelines.job import Job
 from pipelines.progress import Bar, Reporter
-from pipelines.worker import MachineError, ProcessDied, stop_training, train_split
+from pipelines.worker import MachineError, MemoryFullError, ProcessDied, stack_width, stop_training, train_splits
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -43,12 +46,8 @@ class Dispatcher:
     workspace: Workspace
     reporter: Reporter
     revive: Callable[[], None]  # asks for workers that have gone; nothing to do for a scheduler of the user's
-    queue: deque[int] = field(default_factory=deque)
-    running: "dict[Future, int]" = field(default_factory=dict)
-    attempts: dict[int, int] = field(default_factory=dict)  # how often a split was handed out
-    tries: dict[int, int] = field(default_factory=dict)  # how often it was to blame for what died
-    reached: dict[int, int] = field(default_factory=dict)  # step of its newest checkpoint at that time
-    unblamed: dict[int, int] = field(default_factory=dict)
+    queue: deque[Job] = field(default_factory=deque)
+    running: "dict[Future, Job]" = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])  # of this coordinator, on the workers
     begun: float = field(default_factory=time.time)
@@ -61,40 +60,56 @@ class Dispatcher:
 
         Raises `UsageError` or `MachineError` where no split can succeed, `MemoError` where the workers are lost.
         """
-        self.queue.extend(todo)
+        wanted = set(todo)
         try:
+            together, how = stacks.plan(self.workspace, todo, self._ask_width)
+            if how is not None:
+                self.reporter.line(f"train: {how}")
+            self.queue.extend(Job(splits) for splits in together)
             while self.queue or self.running:
                 self._submit()
                 for future in self._finished():
-                    self._settle(future, self.running.pop(future))
-                left = len(self.queue) + len(self.running)
-                bar.update(total - left + sum(self._shares()))
+                    self._take_answer(future, self.running.pop(future))
+                left = sum(len(wanted & set(job.splits)) for job in (*self.queue, *self.running.values()))
+                bar.update(total - left + sum(self._shares(wanted)))
         except BaseException:
             self._stop()
             raise
         return self.failed
 
+    def _ask_width(self, splits: int) -> tuple[int, str]:
+        """How many models a worker would train side by side, and why. Only a GPU gains from more than one."""
+        slots, resources = self._slots()
+        while not slots:
+            self._expect_workers(slots)
+            slots, resources = self._slots()
+        training = self.workspace.config.training
+        if training.stack == "auto" and resources is None and training.device != "cuda":
+            return 1, ""  # on a CPU, where nobody expects a stack
+        future = self._hand_out(stack_width, f"width-{self.name}", resources, self._root, splits)
+        answer: tuple[int, str] = future.result()
+        return answer
+
+    @property
+    def _root(self) -> str:
+        return str(self.workspace.layout.root.resolve())
+
+    def _hand_out(
+        self, task: Callable[..., Any], key: str, resources: dict[str, float] | None, *arguments: Any
+    ) -> "Future":
+        return self.client.submit(
+            task, *arguments, __version__, self.name, key=key, resources=resources, pure=False, retries=0
+        )
+
     def _submit(self) -> None:
         slots, resources = self._slots()
         self._expect_workers(slots)
-        root = str(self.workspace.layout.root.resolve())
         while self.queue and len(self.running) < slots:
-            split = self.queue.popleft()
-            attempt = self.attempts[split] = self.attempts.get(split, 0) + 1
-            future = self.client.submit(
-                train_split,
-                root,
-                split,
-                attempt,
-                __version__,
-                self.name,
-                # One scheduler may serve several coordinators; a key that was tried would give the old answer.
-                key=f"train-{self.name}-{split:05d}-{attempt}",
-                resources=resources,
-                pure=False,
-                retries=0,
-            )
-            self.running[future] = split
+            job = self.queue.popleft()
+            job.attempts += 1
+            # One scheduler may serve several coordinators; a key that was tried would give the old answer.
+            key = f"train-{self.name}-{job.first:05d}-{len(job.splits)}-{job.attempts}"
+            self.running[self._hand_out(train_splits, key, resources, self._root, job.splits, job.attempts)] = job
 
     def _slots(self) -> tuple[int, dict[str, float] | None]:
         """How many splits can train at once, and what each needs of a worker."""
@@ -109,7 +124,7 @@ class Dispatcher:
         return sum(worker["nthreads"] for worker in workers.values()), None
 
     def _meet(self, workers: set[str]) -> None:
-        """Raises `UsageError` for a new worker, or a scheduler, that has no memo or another one.
+        """Raises `UsageError` for a new worker, or a scheduler, that has no memo or other source of it.
 
         Without this a worker that cannot read its task closes, and the campaign waits for workers.
         """
@@ -119,12 +134,12 @@ class Dispatcher:
         answers = within(MEET_S, lambda: self.client.run(installed(), workers=sorted(new), on_error="return"))
         if not self.met:
             scheduler = within(MEET_S, lambda: self.client.run_on_scheduler(installed()))
-            answers = {**(answers or {}), "the scheduler": scheduler or __version__}
+            answers = {**(answers or {}), "the scheduler": scheduler or full_version()}
         self.met |= new
         for where, version in (answers or {}).items():
-            if version != __version__:
+            if version != full_version():
                 found = version if isinstance(version, str) else "none"
-                raise UsageError(f"{where}: expected memo {__version__}, found {found}; install the same memo there")
+                raise UsageError(f"{where}: expected memo {full_version()}, found {found}; install the same memo there")
 
     def _expect_workers(self, slots: int) -> None:
         """Waits for workers that have gone, for as long as the campaign file says."""
@@ -168,73 +183,97 @@ class Dispatcher:
             "lost the connection to the scheduler; start it and its workers again, then the same command goes on"
         )
 
-    def _settle(self, future: "Future", split: int) -> None:
+    def _take_answer(self, future: "Future", job: Job) -> None:
         from distributed.scheduler import KilledWorker
 
         if future.cancelled():
             raise self._lost()
         error = future.exception()
-        if error is not None and self.workspace.split_done(split):
+        if error is not None and self._all_done(job):
             return  # another coordinator's worker finished it
         if isinstance(error, UsageError | MachineError):
             raise error
         if isinstance(error, KilledWorker):
-            self._blame_or_not(error, split)
+            self._blame_or_not(error, job)
         elif isinstance(error, ProcessDied):
-            self._blame(split, str(error), 1)
+            self._blame(job, str(error))
+        elif isinstance(error, MemoryFullError):
+            self._halve(job, str(error))
+            wide = [other for other in self.queue if len(other.splits) >= len(job.splits) > 1]
+            for other in wide:
+                self.queue.remove(other)
+                self._halve(other, "a stack of as many was too wide")
         elif error is not None:
-            self._fail(split, " ".join(str(error).split()))
-        elif not self._appears(split):
-            self._blame(split, "the worker says that it is done, but its losses are not on this disk", 1)
+            self._give_up(job, " ".join(str(error).split()))
+        elif not self._appears(job):
+            self._blame(job, "the worker says that it is done, but its losses are not on this disk")
 
-    def _appears(self, split: int) -> bool:
-        """Whether a split is done, as seen from here: a network file system may show new files late."""
-        folder = self.workspace.layout.losses(split).parent
+    def _all_done(self, job: Job) -> bool:
+        return all(self.workspace.split_done(split) for split in job.splits)
+
+    def _appears(self, job: Job) -> bool:
+        """Whether its splits are done, as seen from here: a network file system may show new files late."""
+        folder = self.workspace.layout.losses(job.first).parent
         deadline = time.monotonic() + LATE_S
-        while not self.workspace.split_done(split):
+        while not self._all_done(job):
             if time.monotonic() > deadline or not folder.is_dir():
                 return False
             time.sleep(POLL_S)
             list(folder.iterdir())  # asks the server again
         return True
 
-    def _blame_or_not(self, death: Any, split: int) -> None:
-        """A split is to blame for the death of a worker if it was the one that was trained there."""
+    def _blame_or_not(self, death: Any, job: Job) -> None:
+        """A job is to blame for the death of a worker if it was the one that was trained there."""
         address = death.last_worker.address
-        if training_log.read(self.workspace.layout.log(split)).last.get("worker") == address:
-            self._blame(split, f"the worker {address} died", 1)
+        if training_log.read(self.workspace.layout.log(job.first)).last.get("worker") == address:
+            self._blame(job, f"the worker {address} died")
             return
-        self.unblamed[split] = self.unblamed.get(split, 0) + 1
-        if self.unblamed[split] > UNBLAMED:
-            self._fail(split, f"{UNBLAMED} workers died before they began with it")
+        job.unblamed += 1
+        if job.unblamed > UNBLAMED:
+            self._fail(job, f"{UNBLAMED} workers died before they began with it")
         else:
-            self.queue.append(split)
+            self.queue.append(job)
 
-    def _blame(self, split: int, message: str, count: int) -> None:
+    def _blame(self, job: Job, message: str) -> None:
         """Counts a try that ended without a result, unless it left a checkpoint further on than those before."""
-        steps = checkpoint_steps(self.workspace.layout.checkpoints(split))
-        went_on = max(steps, default=0) > self.reached.get(split, 0)
-        self.reached[split] = max(steps, default=0)
-        self.tries[split] = 0 if went_on else self.tries.get(split, 0) + count
-        if self.tries[split] > self.workspace.config.cluster.retries:
-            self._fail(split, f"{message} ({self.tries[split]} of {self.tries[split]} tries)")
+        reached = max(checkpoint_steps(self.workspace.layout.checkpoints(job.first)), default=0)
+        job.tries = 0 if reached > job.reached else job.tries + 1
+        job.reached = reached
+        # A part of a stack that was cut is cut again at once: who is to blame for the whole is in one of its halves.
+        allowed = 0 if job.part and len(job.splits) > 1 else self.workspace.config.cluster.retries
+        if job.tries > allowed:
+            self._give_up(job, f"{message} ({job.tries} of {job.tries} tries)")
             return
-        self._log(split, "retry", message)
-        self.reporter.line(f"train: split {split}: {message}; it is tried again")
-        self.queue.append(split)
+        self._log(job, "retry", message)
+        self.reporter.line(f"train: {job.name}: {message}; it is tried again")
+        self.queue.append(job)
 
-    def _fail(self, split: int, message: str) -> None:
-        self.failed[split] = message
-        self._log(split, "failed", message)
-        self.reporter.line(f"train: split {split} failed: {message}")
+    def _give_up(self, job: Job, message: str) -> None:
+        """One split has failed. Of a stack the half without the one that is to blame can still succeed."""
+        if len(job.splits) == 1:
+            self._fail(job, message)
+        else:
+            self._halve(job, message)
 
-    def _log(self, split: int, event: str, message: str) -> None:
-        training_log.append(self.workspace.layout.log(split), event, split=split, error=message)
+    def _halve(self, job: Job, message: str) -> None:
+        self._log(job, "retry", message)
+        self.reporter.line(f"train: {job.name}: {message}; trained as two halves")
+        self.queue.extend(Job(part, part=True) for part in stacks.halves(self.workspace, job.splits, message))
 
-    def _shares(self) -> list[float]:
-        """How much of each running split is trained."""
+    def _fail(self, job: Job, message: str) -> None:
+        self.failed |= dict.fromkeys(job.splits, message)
+        self._log(job, "failed", message)
+        self.reporter.line(f"train: {job.name} failed: {message}")
+
+    def _log(self, job: Job, event: str, message: str) -> None:
+        for split in job.splits:
+            training_log.append(self.workspace.layout.log(split), event, split=split, error=message)
+
+    def _shares(self, wanted: set[int]) -> list[float]:
+        """How much of each split in training is trained."""
         now = time.time()
-        logs = [training_log.read(self.workspace.layout.log(split)) for split in self.running.values()]
+        splits = [split for job in self.running.values() for split in job.splits if split in wanted]
+        logs = [training_log.read(self.workspace.layout.log(split)) for split in splits]
         return [log.share for log in logs if log.is_running(now) and log.last["time"] > self.begun]
 
     def _stop(self) -> None:
@@ -248,8 +287,9 @@ class Dispatcher:
 
         within(STOP_S, stop)
         with contextlib.suppress(OSError):  # a full disk may be why it stops
-            for split in self.running.values():
-                training_log.append(self.workspace.layout.log(split), "stopped", split=split)
+            for job in self.running.values():
+                for split in job.splits:
+                    training_log.append(self.workspace.layout.log(split), "stopped", split=split)
 
 
 def installed() -> Callable[[], str]:
@@ -260,7 +300,11 @@ def installed() -> Callable[[], str]:
             from memo import __version__ as found
         except ImportError:
             return "none"
-        return found
+        try:
+            from memo.version import full_version
+        except ImportError:
+            return found
+        return full_version()
 
     return version
 

@@ -33,10 +33,10 @@ def _write(workspace: Workspace, spec: RuleSpec, documents: "pd.DataFrame", repo
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from memo.rules import NOTES, apply
-    from subsets.registry import resolve
+    from memo.rules import NOTES
+    from subsets.running import groups_of
 
-    frame = apply(resolve(spec), documents, spec.parameters)
+    frame = groups_of(spec, documents, workspace.layout.documents)
     sizes = frame["group_id"].value_counts()
     several = sizes[sizes > 1]
     notes: dict[str, Any] = {
@@ -44,6 +44,8 @@ def _write(workspace: Workspace, spec: RuleSpec, documents: "pd.DataFrame", repo
         "groups_of_two_or_more": len(several),
         "documents_in_them": int(frame["group_id"].isin(several.index).sum()),
         "largest": int(sizes.max()) if len(sizes) else 0,
+        "in_several_groups": int((frame["doc_id"].value_counts() > 1).sum()),
+        "description_bytes": description_bytes(spec),
     }
     said = frame.attrs.get(NOTES, {})
     with publishing(workspace.layout.groups(spec.name), workspace.group_inputs(spec), {**notes, "rule": said}) as path:
@@ -52,6 +54,7 @@ def _write(workspace: Workspace, spec: RuleSpec, documents: "pd.DataFrame", repo
     reporter.line(
         f"group: {spec.name}: {notes['groups']:,} groups, {notes['groups_of_two_or_more']:,} of two documents or more "
         f"(largest {notes['largest']:,})"
+        + (f"; {notes['in_several_groups']:,} documents stand in several groups" if notes["in_several_groups"] else "")
     )
     _warn(spec.name, said, reporter)
 
@@ -62,6 +65,8 @@ def _warn(name: str, said: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.line(
             f"group: {name}: {said['chains']:,} of them are chains: A is like B and B like C, but A is not like C"
         )
+    if said.get("notice"):
+        reporter.line(f"group: {name}: {said['notice']}")
     for giant in said.get("giants", []):
         reporter.line(
             f"group: {name}: a giant: {giant['documents']:,} documents in one group, {giant['share']:.0%} of all"

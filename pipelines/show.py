@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from memo.text import for_csv, for_terminal, paragraphs_for_terminal
+from memo.text import for_csv, for_terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,78 +158,3 @@ def print_siblings(frame: "pd.DataFrame", rule: str, as_json: bool, as_csv: bool
         ]
         columns = ("siblings in the split", "memorization [95 %]", "documents", "groups", "losses in/out")
         print_table(f"One document of a group of rule {rule}, nats per token, out - in", columns, rows)
-
-
-def print_document(campaign: "Campaign", doc_id: str) -> None:
-    """One document: its text, its scores under every rule, its loss by epoch."""
-    data = document(campaign, doc_id)
-    shown = {key: value for key, value in data["metadata"].items() if value is not None}
-    known = data["n_tokens"] is not None
-    print(f"{for_terminal(doc_id)}   {data['n_tokens'] if known else 'an unknown number of'} tokens")
-    for key, value in shown.items():
-        print(f"  {for_terminal(key)}: {for_terminal(value)}")
-    print(f"\n{paragraphs_for_terminal(data['text'] or '(its text is not known)')}\n")
-    rows = [
-        (
-            row["rule"],
-            interval(row),
-            number(row["loss_in"]),
-            number(row["loss_out"]),
-            sides(row["n_in"], row["n_out"]),
-            f"{row['group_size']} {for_terminal(row['group_id'], 24)}",
-            row["reason"] or "",
-        )
-        for row in data["scores"]
-    ]
-    print_table("Scores, nats per token", ("rule", "memorization [95 %]", "in", "out", "n", "group", "note"), rows)
-    epochs = [
-        (str(e["epoch"]), number(e["loss_in"]), number(e["loss_out"]), number(e["gap"])) for e in data["by_epoch"]
-    ]
-    print_table(
-        "Mean loss by epoch, over the splits with and without the document", ("epoch", "in", "out", "out - in"), epochs
-    )
-
-
-def document(campaign: "Campaign", doc_id: str) -> dict[str, Any]:
-    """All that is known of one document, as plain data. Raises `UsageError` for an unknown id."""
-    import difflib
-
-    from memo.errors import UsageError
-
-    if doc_id not in campaign.doc_ids:
-        close = difflib.get_close_matches(doc_id, campaign.doc_ids, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"no document has the id {doc_id!r}{hint}")
-    position = campaign.doc_ids.index(doc_id)
-    row = records(campaign.documents().iloc[[position]])[0]
-    tables = [campaign.scores(rule) for rule in campaign.rules()]
-    scores = [score for table in tables for score in records(table[table["doc_id"] == doc_id])]
-    members = {rule: _members(campaign, rule, doc_id) for rule in campaign.rules()[1:]}
-    return {
-        "doc_id": doc_id,
-        "text": row.pop("text"),
-        "n_tokens": int(tokens) if (tokens := row.pop("n_tokens")) is not None else None,
-        "metadata": {key: value for key, value in row.items() if key != "doc_id"},
-        "scores": scores,
-        "groups": members,
-        "by_epoch": _by_epoch(campaign, position),
-    }
-
-
-def _members(campaign: "Campaign", rule: str, doc_id: str) -> list[str]:
-    """All documents that share a group with this one, itself included."""
-    groups = campaign.groups(rule)
-    mine = groups.loc[groups["doc_id"] == doc_id, "group_id"]
-    return groups.loc[groups["group_id"].isin(mine), "doc_id"].tolist()
-
-
-def _by_epoch(campaign: "Campaign", position: int) -> list[dict[str, float]]:
-    import numpy as np
-
-    included = campaign.included()[:, position]
-    result = []
-    for evaluation, epoch in enumerate(campaign.config.training.evaluations):
-        losses = campaign.losses(evaluation)[:, position].astype(np.float64)
-        means = [float(losses[side].mean()) if side.any() else math.nan for side in (included, ~included)]
-        result.append({"epoch": epoch, "loss_in": means[0], "loss_out": means[1], "gap": means[1] - means[0]})
-    return result

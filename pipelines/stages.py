@@ -20,7 +20,7 @@ from memo.store import is_done
 from pipelines.guard import unchanged
 from pipelines.progress import Reporter
 from pipelines.status import saved_diagnostics, status
-from pipelines.until import grown, next_splits, shortfall, splits_on_disk
+from pipelines.until import grown, next_splits, shortfall
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
 
 Stage = Callable[..., None]  # of a workspace and a reporter
@@ -52,7 +52,7 @@ def run_config(
     refuse_imported(config, root)
     with writer(Layout(root).lock):
         if config.until.wanted:
-            config = grown(config, splits_on_disk(root))
+            config = grown(config, root)
         workspace = _on(settle(config, root), cluster)
         complete = status(root)["complete"]
         failure = _run_all(stages, workspace, reporter, allow_partial)
@@ -62,7 +62,7 @@ def run_config(
             more = next_splits(workspace, reporter, missing) if missing else None
             if more is None:
                 break
-            workspace, complete = _on(settle(grown(config, more), root), cluster), False
+            workspace, complete = _on(settle(grown(config, root, more), root), cluster), False
             failure = _run_all(stages, workspace, reporter, allow_partial)
         if failure is not None:
             raise failure
@@ -147,7 +147,7 @@ def _is_done(name: str, workspace: Workspace) -> bool:
     if name == "group":
         paths = [(layout.groups(n), workspace.group_inputs(config.rule(n))) for n in workspace.design_rules()]
     else:
-        paths = [(layout.block(block), workspace.block_inputs(block)) for block in range(config.design.blocks)]
+        return not workspace.blocks_to_draw()
     return all(is_done(path, inputs) for path, inputs in paths)
 
 

@@ -66,7 +66,10 @@ def artifacts(workspace: Workspace) -> dict[str, Artifacts]:
     return {
         "ingest": [(path, workspace.ingest_inputs) for path in workspace.corpus_files()],
         "group": [(layout.groups(s.name), partial(workspace.group_inputs, s)) for s in config.rules],
-        "sample": [(layout.block(b), partial(workspace.block_inputs, b)) for b in range(config.design.blocks)],
+        "sample": [
+            *([(layout.sets, workspace.sets_inputs)] if config.design.knockout is not None else []),
+            *((layout.block(b), partial(workspace.block_inputs, b)) for b in range(config.design.blocks)),
+        ],
         "train": [(layout.losses(s), partial(workspace.loss_inputs, s)) for s in range(config.design.splits)],
         "aggregate": [(layout.scores(name), partial(workspace.score_inputs, name, splits)) for name in workspace.rules],
     }

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from memo.campaign_file import load
-from memo.config import CampaignConfig, Design, Source
+from memo.config import CampaignConfig, Source
+from memo.design_settings import Design
 from memo.errors import UsageError
 from memo.store import write_text
 from pipelines.slurm_text import sbatch_path, shell_path

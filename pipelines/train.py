@@ -1,4 +1,4 @@
-"""Fourth stage: one model per split, one Dask task per model.
+"""Fourth stage: one model per split, one Dask task per model or stack of models.
 
 What is done is verified and skipped. A split that fails is named at the end; the others finish first.
 """
@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterable
 
 from memo.errors import PartialError
-from memo.store import remove_temporaries
+from memo.store import read_record, remove_temporaries
 from pipelines.progress import Reporter
+from pipelines.stacks import recorded
 from pipelines.workspace import Workspace
 
 
@@ -25,6 +26,7 @@ def train(workspace: Workspace, reporter: Reporter, splits: Iterable[int]) -> No
         failed = _train(workspace, reporter, todo, len(wanted)) if todo else {}
     finally:
         _tidy(workspace, wanted)
+    _report(workspace, reporter, todo)
     if failed:
         split, message = next(iter(failed.items()))
         raise PartialError(
@@ -47,10 +49,21 @@ def _train(workspace: Workspace, reporter: Reporter, todo: list[int], total: int
         return Dispatcher(workers.client, workspace, reporter, workers.revive).train(todo, total, bar)
 
 
+def _report(workspace: Workspace, reporter: Reporter, splits: list[int]) -> None:
+    """Tokens trained on, and what of the computation was padding, from the records of what was trained."""
+    records = [record for split in splits if (record := read_record(workspace.layout.losses(split))) is not None]
+    notes = [record.notes for record in records if record.notes.get("trained_tokens")]
+    tokens = sum(note["trained_tokens"] for note in notes)
+    if tokens:
+        computed = sum(note["trained_tokens"] / (1 - note["padding_share"]) for note in notes)
+        reporter.line(f"train: {tokens:,} tokens, and {1 - tokens / computed:.1%} of what was computed was padding")
+
+
 def _tidy(workspace: Workspace, splits: list[int]) -> None:
     """Removes what processes left that were killed on the way: temporary files, checkpoints of splits that are done."""
     left = [split for split in splits if workspace.layout.checkpoints(split).exists()]
+    stacks = {stack.splits[0]: stack.splits for stack in (recorded(workspace) if left else ())}
     for split in left:
-        if workspace.split_done(split):
+        if all(workspace.split_done(member) for member in stacks.get(split, (split,))):
             shutil.rmtree(workspace.layout.checkpoints(split), ignore_errors=True)
     remove_temporaries(workspace.layout.root)

@@ -7,7 +7,10 @@ campaign that stopped by a goal cover a little less than they say; its tables an
 from pathlib import Path
 from typing import Any
 
+from memo.campaign_file import build, load
 from memo.config import CampaignConfig, Until
+from memo.design_settings import Design
+from memo.layout import Layout
 from pipelines.progress import Reporter
 from pipelines.workspace import Workspace
 
@@ -30,11 +33,14 @@ def _shown(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3f}"
 
 
-def grown(config: CampaignConfig, splits: int) -> CampaignConfig:
-    """The same campaign with so many splits, and at least those it has."""
+def grown(config: CampaignConfig, root: Path, splits: int = 1) -> CampaignConfig:
+    """The same campaign with so many splits, and at least those it has and those an earlier call came to."""
     data = config.resolved()
-    data["design"]["splits"] = max(splits, config.design.splits)
-    return CampaignConfig.model_validate(data)
+    begun = _design_on_disk(root)
+    data["design"]["splits"] = max(splits, config.design.splits, begun.splits if begun else 1)
+    if begun is not None and config.design.block == "auto":
+        data["design"]["block"] = begun.block_size  # what `auto` would choose changes with the number of splits
+    return build(data, origin="until")
 
 
 def next_splits(workspace: Workspace, reporter: Reporter, missing: str) -> int | None:
@@ -48,10 +54,7 @@ def next_splits(workspace: Workspace, reporter: Reporter, missing: str) -> int |
     return now + block
 
 
-def splits_on_disk(root: Path) -> int:
-    """How far an earlier call of the same command came."""
-    from memo.campaign_file import load
-    from memo.layout import Layout
-
+def _design_on_disk(root: Path) -> Design | None:
+    """With which an earlier call of the same command began."""
     path = Layout(root).config
-    return load(path).design.splits if path.exists() else 0
+    return load(path).design if path.exists() else None

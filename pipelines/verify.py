@@ -71,13 +71,13 @@ def _splits_of_tables(workspace: Workspace) -> set[Path]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from memo.tables import models_of
+    from memo.tables import about
 
     expected = 0
     for name in workspace.rules:
         path = workspace.layout.scores(name)
         try:
-            found = models_of(pq.read_schema(path).empty_table()) if path.exists() else {}
+            found = about(pq.read_schema(path).empty_table()) if path.exists() else {}
         except (pa.ArrowException, OSError, ValueError):
             continue  # damaged, which is found elsewhere
         if found.get("models") == found.get("of"):
@@ -133,6 +133,8 @@ def _everything(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[], 
     for split in range(workspace.config.design.splits):
         if workspace.config.training.keep_weights and workspace.diverged(split) is None:
             yield "train", layout.weights(split), partial(workspace.loss_inputs, split)
+        if workspace.kept_tokens(split):
+            yield "train", layout.token_losses(split), partial(workspace.loss_inputs, split)
         for path in sorted(layout.checkpoints(split).glob("*.safetensors")):
             yield "train", path, dict  # a checkpoint says itself what it can go on with
 
@@ -159,11 +161,12 @@ def _problem(path: Path, inputs: Callable[[], dict[str, Any]]) -> str | None:
 
 
 def _splits(workspace: Workspace, findings: Sequence[dict[str, str]]) -> Iterator[int]:
-    """The splits whose losses or weights are among the findings."""
+    """The splits of whose files some are among the findings."""
     named = {finding["path"] for finding in findings}
     layout = workspace.layout
     for split in range(workspace.config.design.splits):
-        if {str(p.relative_to(layout.root)) for p in (layout.losses(split), layout.weights(split))} & named:
+        paths = (layout.losses(split), layout.weights(split), layout.token_losses(split))
+        if {str(p.relative_to(layout.root)) for p in paths} & named:
             yield split
 
 

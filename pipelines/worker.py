@@ -1,7 +1,7 @@
-"""What runs inside a Dask worker: the task that trains one split, and the child processes it hands the work to.
+"""What runs inside a Dask worker: the task that trains splits, and the child processes it hands the work to.
 
-A task trains one split, skips it if it is done, and returns the path of its losses. Each thread of a worker has a child
-process of its own (see `pipelines.child`), which lives on for the next task and exits when its pipe closes.
+A task trains one split or one stack, skips what is done, and returns the path of the losses. Each thread of a worker
+has a child process of its own (see `pipelines.child`), which lives on for the next task and exits when its pipe closes.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ class ProcessDied(MemoError):
 
 class MachineError(MemoError):
     """The disk or the machine is at fault, not the split: every split would fail."""
+
+
+class MemoryFullError(MemoError):
+    """A stack of so many models does not fit the memory of the device; fewer may."""
+
+
+# By the `kind` of a child's answer; any other is the fault of the work itself.
+ERRORS: dict[str, type[MemoError]] = {
+    "usage": UsageError,
+    "machine": MachineError,
+    "crash": ProcessDied,
+    "memory": MemoryFullError,
+}
 
 
 class Child:
@@ -87,14 +101,26 @@ _busy: list[Child] = []
 _lock = threading.Lock()  # a worker may have several threads
 
 
-def train_split(root: str, split: int, attempt: int, version: str, coordinator: str) -> str:
-    """The task: trains one split in a child process of this worker, returns the path of its losses.
+def train_splits(root: str, splits: Sequence[int], attempt: int, version: str, coordinator: str) -> str:
+    """The task: trains one split, or a stack of several, in a child process of this worker.
 
-    coordinator: a name of the process that asks, for `stop_training`.
+    coordinator: a name of the process that asks, for `stop_training`. Returns the path of the first one's losses.
 
     Raises `UsageError` where this worker can train no split at all, `MachineError` where the disk is at fault,
-    `ProcessDied` where the process went, and `MemoError` for the rest.
+    `ProcessDied` where the process went, `MemoryFullError` where a stack is too wide, and `MemoError` for the rest.
     """
+    request = {"root": root, "splits": list(splits), "attempt": attempt, "worker": _address()}
+    return str(_answer(root, request, version, coordinator)["path"])
+
+
+def stack_width(root: str, splits: int, version: str, coordinator: str) -> tuple[int, str]:
+    """The task: how many of so many splits to train side by side on this worker, and why. Raises as `train_splits`."""
+    answer = _answer(root, {"root": root, "width_for": splits}, version, coordinator)
+    return int(answer["width"]), str(answer["reason"])
+
+
+def _answer(root: str, request: dict[str, Any], version: str, coordinator: str) -> dict[str, Any]:
+    """What a child process says to a request; its errors are raised."""
     if version != __version__:
         raise UsageError(f"worker on {_here()}: expected memo {version}, found {__version__}; install the same")
     if not (Path(root) / "campaign.yaml").exists():
@@ -102,21 +128,19 @@ def train_split(root: str, split: int, attempt: int, version: str, coordinator: 
     child = _take()
     try:
         child.coordinator = coordinator
-        answer = child.ask({"root": root, "split": split, "attempt": attempt, "worker": _address()})
+        answer = child.ask(request)
     except BaseException:
         _forget(child)
         child.kill()
         raise
-    if answer.get("kind") == "crash":
+    if answer.get("kind") in ("crash", "memory"):
         _forget(child)  # whatever went wrong in it may still be wrong
         child.close()
     else:
         _give_back(child)
     if "error" not in answer:
-        return str(answer["path"])
-    raise {"usage": UsageError, "machine": MachineError, "crash": ProcessDied}.get(answer["kind"], MemoError)(
-        answer["error"]
-    )
+        return answer
+    raise ERRORS.get(answer["kind"], MemoError)(answer["error"])
 
 
 def stop_training(coordinator: str) -> None:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from memo.campaign_file import load
-from memo.config import DOCUMENT_RULE, CampaignConfig, RuleSpec
+from memo.config import CampaignConfig, RuleSpec
+from memo.design_settings import DOCUMENT_RULE
 from memo.errors import MemoError, UsageError
 from memo.layout import Layout
 from memo.store import Record, differences, fingerprint, is_done, read_record, refuse_changed, write_text
-from subsets.registry import source_of
+from subsets.registry import TIMEOUT, source_of
 
 # They change where and how fast a model is trained, or what is kept of it, never its losses by design.
 STAGE_OF_FOLDER = {"corpus": "ingest", "groups": "group", "design": "sample", "losses": "train"}
-NOT_IN_LOSSES = {"device", "keep_weights", "checkpoint_minutes"}
+NOT_IN_LOSSES = {"device", "stack", "keep_weights", "keep_token_losses", "checkpoint_minutes"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Workspace:
         return {
             "documents": _sha(self.layout.documents),
             "rule": spec.rule.rpartition(":")[2],
-            "parameters": {key: value for key, value in data.items() if key not in ("name", "rule")},
+            "parameters": {key: value for key, value in data.items() if key not in ("name", "rule", TIMEOUT)},
             "source": source_of(spec),
         }
 
@@ -71,7 +72,26 @@ class Workspace:
             "units": {name: _sha(self.layout.groups(name)) for name in self.design_rules()},
             "seed": self.config.seed,
             "number": block,
+            **({"sets": _sha(self.layout.sets)} if self.config.design.knockout is not None else {}),
             **(self.ingest_inputs() if self.config.imported is not None else {}),
+        }
+
+    def blocks_to_draw(self) -> list[int]:
+        """Blocks of splits that are not there, or not as they should be."""
+        blocks = range(self.config.design.blocks)
+        if self.config.design.knockout is not None and not is_done(self.layout.sets, self.sets_inputs()):
+            return list(blocks)  # what they are made from is not known
+        return [block for block in blocks if not is_done(self.layout.block(block), self.block_inputs(block))]
+
+    def sets_inputs(self) -> dict[str, Any]:
+        """Of the sets that the design removes, and their control sets."""
+        knockout = self.config.design.knockout
+        names = () if knockout is None else knockout.sets
+        return {
+            "documents": _sha(self.layout.documents),
+            "knockout": None if knockout is None else knockout.model_dump(mode="json"),
+            "rules": {name: _sha(self.layout.groups(name)) for name in names},
+            "seed": self.config.seed,
         }
 
     def loss_inputs(self, split: int) -> dict[str, Any]:
@@ -99,14 +119,21 @@ class Workspace:
             "groups": None if rule == DOCUMENT_RULE else _sha(self.layout.groups(rule)),
             "blocks": fingerprint({str(b): _sha(self.layout.block(b)) for b in range(design.blocks)}),
             "losses": fingerprint({str(s): _sha(self.layout.losses(s)) for s in used}),
+            **({"until": goal} if (goal := self.config.until.goal) else {}),
         }
 
     def ingested(self) -> bool:
         return all(is_done(path, self.ingest_inputs()) for path in self.corpus_files())
 
     def split_done(self, split: int) -> bool:
-        """Losses there and verified, and the weights where they are wanted. A split that diverged is done, too."""
+        """Losses there and verified, and the weights where they are wanted. A split that diverged is done, too.
+
+        So are the losses of tokens where they were kept. Wanting them later does not make a split undone: by default
+        they are wanted, and campaigns from before there were any would train again.
+        """
         if not is_done(self.layout.losses(split), self.loss_inputs(split)):
+            return False
+        if self.kept_tokens(split) and read_record(self.layout.token_losses(split)) is None:
             return False
         wanted = self.config.training.keep_weights and self.diverged(split) is None
         weights = self.layout.weights(split)
@@ -116,6 +143,11 @@ class Workspace:
         """Where the loss of a split turned NaN or infinite, if it did; its losses are NaN and never count."""
         record = read_record(self.layout.losses(split))
         return None if record is None or "diverged" not in record.notes else str(record.notes["diverged"]["message"])
+
+    def kept_tokens(self, split: int) -> bool:
+        """Whether losses of single tokens were kept when the split was trained."""
+        record = read_record(self.layout.losses(split))
+        return record is not None and bool(record.notes.get("token_losses"))
 
     def usable_splits(self) -> list[int]:
         """Splits that are done and did not diverge. Verifies them."""
@@ -164,11 +196,14 @@ class Workspace:
             "ladder": list(design.ladder),
             "include": design.include,
             "block": design.block_size,
+            **({"knockout": design.knockout.model_dump(mode="json")} if design.knockout is not None else {}),
         }
 
     def design_rules(self) -> list[str]:
         """Rules whose groups flip coins: the splits depend on them."""
-        return [name for name in self.config.design.levels if name != DOCUMENT_RULE]
+        removed = self.config.design.knockout.sets if self.config.design.knockout is not None else ()
+        names = (*self.config.design.levels, *removed)
+        return [name for name in dict.fromkeys(names) if name != DOCUMENT_RULE]
 
     def _recorded_losses(self) -> Iterator[int]:
         return (s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None)
@@ -204,18 +239,31 @@ def settle(config: CampaignConfig, root: Path) -> Workspace:
 
     Raises `UsageError` where the directory was made with other settings; otherwise saves the resolved configuration.
     """
+    workspace = settled(config, root)
+    layout, text = workspace.layout, workspace.config.to_yaml()
+    if not layout.config.exists() or layout.config.read_text(encoding="utf-8") != text:
+        write_text(layout.config, text)
+    return workspace
+
+
+def settled(config: CampaignConfig, root: Path) -> Workspace:
+    """The same for anybody: nothing is written."""
     layout = Layout(root)
     saved = load(layout.config) if layout.config.exists() else None
     if saved is not None:
         refuse_imported(saved, root)
-    workspace = Workspace(layout, _with_block(config, saved))
+    workspace = Workspace(layout, _with_goal(_with_block(config, saved), saved, layout))
     if saved is not None:
         _refuse_fewer_splits(workspace, saved)
         workspace.refuse_changes()
-    text = workspace.config.to_yaml()
-    if not layout.config.exists() or layout.config.read_text(encoding="utf-8") != text:
-        write_text(layout.config, text)
     return workspace
+
+
+def _with_goal(config: CampaignConfig, saved: CampaignConfig | None, layout: Layout) -> CampaignConfig:
+    """A goal that was once looked at decided how many splits there are, whatever is asked for now."""
+    if saved is None or config.until.wanted or not saved.until.wanted or read_record(layout.diagnostics) is None:
+        return config
+    return config.model_copy(update={"until": saved.until})
 
 
 def _with_block(config: CampaignConfig, saved: CampaignConfig | None) -> CampaignConfig:

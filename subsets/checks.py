@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from memo.config import Design
+from memo.design_settings import Design
 from memo.errors import DamagedError, UsageError
+from memo.sets import Sets
 from memo.splits import Block
 from memo.units import Units
 from subsets.designs.base import counts
+from subsets.designs.knockout import check_removed
 from subsets.designs.resolution import Resolution, smallest_side
 
 SMALLEST_CORPUS = 2
@@ -33,23 +36,40 @@ def check_cells(resolved: Sequence[Resolution], design: Design) -> None:
     if not design.ladder or least >= SMALLEST_CELL - 1e-9:
         return
     poorest = min((r for r in resolved if r.groups), key=lambda r: min(r.splits_in, r.splits_out))
-    wanted = design.splits * SMALLEST_CELL / least
-    size = design.block_size
     raise UsageError(
         f"design.splits: {design.splits} splits give the rung {poorest.name!r} {least:.3g} on a side; expected "
-        f"at least {SMALLEST_CELL}; use {math.ceil(wanted / size - 1e-9) * size} splits, or fewer rungs"
+        f"at least {SMALLEST_CELL}; use {fewest_splits(resolved, design)} splits, or fewer rungs"
     )
 
 
-def check_block(block: Block, number: int, units: Units, design: Design) -> None:
-    """Checks one block as read back from disk. Raises `UsageError` for empty splits, `DamagedError` for the rest."""
+def fewest_splits(resolved: Sequence[Resolution], design: Design) -> int:
+    """Splits, in whole blocks, that such a design takes at least: on a ladder enough for every rung, else one block."""
+    size, wanted = design.block_size, 1.0
+    if design.ladder:
+        wanted = design.splits * SMALLEST_CELL / smallest_side(resolved)
+    return max(1, math.ceil(wanted / size - 1e-9)) * size
+
+
+def check_block(block: Block, number: int, units: Units, design: Design, sets: Sets | None = None) -> None:
+    """Checks one block as read back from disk. Raises `UsageError` for empty splits, `DamagedError` for the rest.
+
+    sets: those that the design removes. Documents that share a unit with one of theirs are checked against the sets
+    alone: their coins were overruled.
+    """
     where = f"design block {number}"
-    if not np.array_equal(block.included, units.included(block.asked, block.treated)):
+    pure = np.ones(units.chain.shape[1], dtype=bool)
+    if sets is not None:
+        check_removed(block, number, sets, units, design)
+        pure = ~np.isin(units.chain[-1], units.chain[-1, sets.members[0]])
+    if not np.array_equal(block.included[:, pure], units.included(block.asked, block.treated)[:, pure]):
         raise DamagedError(f"{where}: inclusion does not follow from the decisions; delete the block and sample again")
     if (block.treated & ~block.asked).any():
         raise DamagedError(f"{where}: a unit was taken without a coin; delete the block and sample again")
-    if design.base == "balanced":
-        _check_balance(block, where, units, design)
+    if design.base != "bernoulli":
+        _check_balance(block, where, units, design, pure)
+    own = units.chain[0, pure]
+    if design.base == "complement" and (block.treated[0::2, own] == block.treated[1::2, own]).any():
+        raise DamagedError(f"{where}: two splits of a pair are not opposite; delete the block and sample again")
     sizes = block.included.sum(axis=1)
     if sizes.min() == 0:
         split = number * design.block_size + int(sizes.argmin())
@@ -59,11 +79,14 @@ def check_block(block: Block, number: int, units: Units, design: Design) -> None
         )
 
 
-def _check_balance(block: Block, where: str, units: Units, design: Design) -> None:
-    """Each unit is decided where its parent was opened and nowhere else, as often on each side as it should."""
+def _check_balance(block: Block, where: str, units: Units, design: Design, pure: NDArray[np.bool_]) -> None:
+    """Each unit is decided where its parent was opened and nowhere else, as often on each side as it should.
+
+    pure: (N,) the documents whose units are looked at.
+    """
     opened = np.zeros_like(block.asked)
     for chain in units.chain[::-1]:
-        members = np.unique(chain)
+        members = np.unique(chain[pure])
         parents = units.parents[members]
         reached = np.ones((len(block.asked), len(members)), dtype=bool)
         reached[:, parents >= 0] = opened[:, parents[parents >= 0]]

@@ -4,47 +4,44 @@
     my_rule                      an entry point of the group `memo.rules` of an installed package
     path/to/file.py:frogs        a function or a `@memo.rule` in a file
 
-A rule's code is loaded when it is needed, not before.
+A rule's code is loaded when it is needed, not before. `subsets.running` runs one.
 """
 
 import difflib
-import hashlib
 import importlib
-import importlib.metadata
-import importlib.util
-import sys
+import inspect
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from memo.config import LABELS_RULE, RuleSpec
+from memo.campaign_file import EMBEDDED_RULE, FILE_RULES
+from memo.config import RuleSpec
 from memo.errors import RuleError
 from memo.rules import Rule
+from subsets.plugins import checksum, file_of, in_file, installed, module_of, offered
 
 ENTRY_POINTS = "memo.rules"
 BUILT_IN = {
     "exact": "subsets.rules.exact",
+    "field": "subsets.rules.field",
+    "keywords": "subsets.rules.keywords",
     "labels": "subsets.rules.labels",
     "near_duplicate": "subsets.rules.near_duplicate",
+    "passage": "subsets.rules.passage",
+    "semantic": "subsets.rules.semantic",
+    "substring": "subsets.rules.substring",
 }
+TIMEOUT: Final = "timeout_s"  # a key of every rule: it stops the rule and decides nothing about its groups
 
 
 def known_rules() -> dict[str, str]:
     """Name -> where it comes from, for every rule that needs no file."""
-    known = dict.fromkeys(BUILT_IN, "built in")
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        package = point.dist.name if point.dist else point.value
-        if point.name in known:
-            raise RuleError(
-                f"two rules are named {point.name!r}: {known[point.name]} and the package {package}; "
-                "uninstall one, or name the other by file"
-            )
-        known[point.name] = f"the package {package}"
-    return known
+    return offered(ENTRY_POINTS, "rule", dict.fromkeys(BUILT_IN, "built in"))
 
 
 def resolve(spec: RuleSpec) -> Rule:
     """The rule that a campaign file names; raises `RuleError` that lists the known ones."""
-    if ".py:" in spec.rule:
+    if in_file(spec.rule):
         return _from_file(spec.rule)
     if spec.rule in BUILT_IN:
         return _as_rule(getattr(importlib.import_module(BUILT_IN[spec.rule]), spec.rule), spec.rule)
@@ -56,57 +53,63 @@ def resolve(spec: RuleSpec) -> Rule:
             f"no duplication rule is named {spec.rule!r}; {hint}known: {', '.join(sorted(known))}; "
             "or name one in a file: path/to/file.py:name"
         )
-    (point,) = importlib.metadata.entry_points(group=ENTRY_POINTS, name=spec.rule)
-    try:
-        loaded = point.load()
-    except Exception as error:
-        raise RuleError(f"rule {spec.rule!r} of {known[spec.rule]} does not load: {_one_line(error)}") from error
-    return _as_rule(loaded, spec.rule)
+    return _as_rule(installed(spec.rule, ENTRY_POINTS, "rule"), spec.rule)
+
+
+def arguments(spec: RuleSpec, found: Rule) -> dict[str, Any]:
+    """What the rule is called with: its parameters in the campaign file, and its name there if a built-in one asks."""
+    accepted = inspect.signature(found.function).parameters
+    given = {key: value for key, value in spec.parameters.items() if key != TIMEOUT or TIMEOUT in accepted}
+    if spec.rule in BUILT_IN and "name" in accepted:
+        given["name"] = spec.name
+    return given
+
+
+def timeout_s(spec: RuleSpec) -> float | None:
+    """Seconds after which the rule is stopped, where the campaign file says so; raises `RuleError` for no such time."""
+    value = spec.parameters.get(TIMEOUT)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    if value is not None and not number:
+        raise RuleError(f"rule {spec.name!r}: {TIMEOUT}: expected seconds, a number above 0, found {value!r}")
+    return value
 
 
 def source_of(spec: RuleSpec) -> str:
-    """What identifies a rule besides its parameters: the checksum of its code, or of its table; else nothing."""
-    if spec.rule == LABELS_RULE and isinstance(spec.parameters.get("path"), str):
-        return _checksum_of_table(spec.parameters["path"])
-    if ".py:" not in spec.rule:
-        return "installed"
-    return hashlib.sha256(_rule_file(spec.rule).read_bytes()).hexdigest()
+    """What identifies a rule besides its parameters: the checksum of its code, table or words; else nothing."""
+    if in_file(spec.rule):
+        return checksum(file_of(spec.rule), f"rule {spec.rule}")
+    path, embedding = spec.parameters.get("path"), spec.parameters.get("embedding")
+    if spec.rule in FILE_RULES and isinstance(path, str):
+        return checksum(Path(path), f"rule {spec.rule!r}: path")
+    if spec.rule == EMBEDDED_RULE and isinstance(embedding, str) and in_file(embedding):
+        return checksum(file_of(embedding, "embedding"), f"embedding {embedding}")
+    return "installed"
 
 
-def _checksum_of_table(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RuleError(f"rule {LABELS_RULE!r}: path: expected a file, found {path}: {error.strerror}") from error
-
-
-def _rule_file(reference: str) -> Path:
-    path = Path(reference.rpartition(":")[0])
-    if not path.is_file():
-        raise RuleError(f"rule {reference}: no such file {path}; expected path/to/file.py:name")
-    return path
+def is_foreign(spec: RuleSpec) -> bool:
+    """Whether the rule runs code that is not memo's, or a pattern that may take for ever: it gets its own process."""
+    if spec.rule not in BUILT_IN:
+        return True
+    return any(spec.parameters.get(key) is not None for key in ("regex", "embedding"))
 
 
 def _from_file(reference: str) -> Rule:
-    path, name = _rule_file(reference), reference.rpartition(":")[2]
-    # A module name of our own: a user's file may bear the name of any module.
-    module_name = f"memo_rules_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise RuleError(f"rule {reference}: expected a Python file, found {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+    name = reference.rpartition(":")[2]
+    found = vars(module_of(reference))
+    rules = {key: value for key, value in found.items() if isinstance(value, Rule)}
+    called = [key for key, value in rules.items() if value.name == name]
+    different = {id(rules[key].function) for key in called}
+    if len(different) > 1:
         raise RuleError(
-            f"rule {reference}: {path} does not load: {type(error).__name__}: {_one_line(error)}"
-        ) from error
-    if not hasattr(module, name):
-        found = [key for key, value in vars(module).items() if isinstance(value, Rule)]
-        raise RuleError(f"rule {reference}: {path.name} has no {name!r}; rules in it: {', '.join(found) or 'none'}")
-    return _as_rule(getattr(module, name), name)
+            f"rule {reference}: two rules are named {name!r}, {' and '.join(called)}; rename one in @memo.rule(...)"
+        )
+    if name in found:
+        return _as_rule(found[name], name)
+    if not called:
+        raise RuleError(
+            f"rule {reference}: {file_of(reference).name} has no {name!r}; rules in it: {', '.join(rules) or 'none'}"
+        )
+    return rules[called[0]]
 
 
 def _as_rule(found: Any, name: str) -> Rule:
@@ -115,7 +118,3 @@ def _as_rule(found: Any, name: str) -> Rule:
     if callable(found):
         return Rule(name, found)
     raise RuleError(f"rule {name!r}: expected a function of the documents, found {type(found).__name__}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

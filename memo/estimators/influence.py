@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.estimators.checks import Bools, Floats, Ints, checked_values
+from memo.estimators.checks import Bools, Floats, Ints, as_floats, checked_values
 from memo.estimators.stratified import MINIMUM_FOR_ERROR
 
 # Of 2048 documents by default: few and large products wait less for each other on a busy machine than many small ones.
@@ -65,7 +65,7 @@ def influence(
 
     Raises ValueError for shapes that do not fit, masks that are not boolean, losses that are NaN, infinite or negative.
     """
-    losses, included = np.asarray(losses), np.asarray(included)
+    losses, included = as_floats(losses, "losses"), np.asarray(included)
     counts = np.ones(included.shape, dtype=np.bool_) if valid is None else np.asarray(valid)
     block_ids = np.zeros(len(losses), dtype=np.int64) if blocks is None else np.asarray(blocks)
     _check(losses, included, counts, block_ids)
@@ -125,22 +125,30 @@ def _tile(losses: Floats, inside: Bools, outside: Bools, block_of: Ints) -> tupl
 
 
 def _alike(inside: Bools, outside: Bools, blocks: list[Ints]) -> Bools:
-    """(d,) True where all of several blocks have the same number on either side, at least one."""
+    """(d,) True where all blocks that have the document at all are alike, with one model on some side; two or more."""
     counts = np.array([[side[rows].sum(axis=0) for side in (inside, outside)] for rows in blocks])  # (K, 2, d)
-    same: Bools = (counts == counts[0]).all(axis=(0, 1)) & (counts[0] > 0).all(axis=0) & (len(blocks) > 1)
-    return same
+    there = counts.any(axis=1)  # (K, d)
+    first = counts[there.argmax(axis=0), :, np.arange(counts.shape[2])].T  # (2, d)
+    same = ((counts == first) & (counts > 0)).all(axis=1) | ~there
+    narrow = first.min(axis=0) < MINIMUM_FOR_ERROR
+    alike: Bools = same.all(axis=0) & narrow & (there.sum(axis=0) >= MINIMUM_FOR_ERROR)
+    return alike
 
 
 def _paired(losses: Floats, inside: Bools, outside: Bools, blocks: list[Ints]) -> tuple[Floats, Floats, Floats]:
-    """influence, se and degrees from the differences of the blocks: K - 1 degrees."""
+    """influence, se and degrees from the differences of the K blocks that have the document: K - 1 degrees."""
     gap, squares = np.zeros((2, inside.shape[1], losses.shape[1]))
-    for number, rows in enumerate(blocks, start=1):  # Welford's running mean and squares
-        sides = [side[rows].T / side[rows].sum(axis=0)[:, None] for side in (inside, outside)]
-        here = (sides[1] - sides[0]) @ losses[rows]
-        step = here - gap
-        gap += step / number
-        squares += step * (here - gap)
-    return gap, np.sqrt(squares / (len(blocks) - 1) / len(blocks)), np.full(gap.shape, len(blocks) - 1.0)
+    number = np.zeros((inside.shape[1], 1))
+    for rows in blocks:  # Welford's running mean and squares
+        mean_in, mean_out = (
+            (side[rows].T / np.maximum(side[rows].sum(axis=0), 1)[:, None]) @ losses[rows] for side in (inside, outside)
+        )
+        there = inside[rows].sum(axis=0)[:, None] > 0
+        number += there
+        step = np.where(there, mean_out - mean_in - gap, 0.0)
+        gap += step / np.maximum(number, 1)
+        squares += step * np.where(there, mean_out - mean_in - gap, 0.0)
+    return gap, np.sqrt(squares / (number - 1) / number), np.broadcast_to(number - 1, gap.shape)
 
 
 def _contrast(losses: Floats, inside: Bools, outside: Bools, blocks: list[Ints]) -> tuple[Floats, Floats, Floats]:

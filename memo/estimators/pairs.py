@@ -4,7 +4,8 @@ With d_j = loss of the model that left the document out - loss of the one that t
 
     memorization = mean of d_j,   SE^2 = variance of d_j / J,   J - 1 degrees of freedom
 
-(the paired t test). Each pair of models takes out what two opposite splits have in common; a difference of means over
+(the paired t test). A campaign with the base complement gets the same from `memo.estimators.stratified`, with each pair
+a block. Each pair of models takes out what two opposite splits have in common; a difference of means over
 the same splits would not.
 
 Shapes: M models, D columns, J pairs.

@@ -17,8 +17,12 @@ that is worse at everything) is seen 8 times only, however many documents there 
 variance the error is 6 %, at most 18 %; where it is a third, 12 %, and above 20 % for 9 pilots of 100 (for 1 of 100
 with 16 splits). In a campaign of 224 tiny GPT-2 models it was under a tenth.
 
-The gap is that of a document whose noise is this root mean square. Where documents differ in noise, the median document
-does better: by 15 % where noise is lognormal with a deviation of 0.4.
+Its gap is that of a document whose noise is this root mean square. Where documents differ in noise, the median document
+does better, by 15 % where noise is lognormal with a deviation of 0.4: `median_ratio` says how much.
+
+**Blocks with one split on a side**, such as pairs of opposite splits, have no variance within. Their differences are
+the sample, as in `memorization`, and the noise is what these differences show; it includes that two opposite splits
+differ by twice the composition. So a pilot in pairs predicts a campaign in pairs, and no other.
 
 **Ladders.** A unit's coin decides it in a share of the splits, and its pilot is that of its own rung: whole families
 change the composition more than single documents do. `predict` takes the expected splits a side of every unit.
@@ -39,7 +43,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.estimators.reliability import models_for, resolvable_gap
+from memo.estimators.checks import checked_shapes, checked_values
+from memo.estimators.extrapolation import models_for, resolvable_gap
+from memo.estimators.scores import memorization_of
+from memo.estimators.sums import sums
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,6 +63,7 @@ class Noise:
     of_out: float  # models that did not
     splits: int  # of the pilot
     documents: int  # that had two splits or more on both sides
+    median_ratio: float = 1.0  # noise of the median document / these, freed of the scatter of few splits
 
     @property
     def nats(self) -> float:
@@ -81,32 +89,57 @@ def measure_noise(
 ) -> Noise:
     """Noise of a pilot; arguments as for `memorization`. exclude: (D,) True for documents that do not count.
 
-    Variances are taken within side and block, as the standard errors are. Raises ValueError for a pilot of fewer than 8
-    splits, or in which no document has two splits on both sides of a block.
+    Variances are taken within side and block, as the standard errors are, or from the differences of blocks with one
+    split on a side. Raises ValueError for a pilot of fewer than 8 splits, or where no document has two on both sides,
+    and `BadValueError` for losses that are NaN, infinite or negative where they count.
     """
+    losses, treated, valid, block_of = checked_shapes(losses, treated, valid, blocks)
+    losses = checked_values(losses, valid, "losses")
     splits, number = losses.shape
     if splits < MINIMUM_PILOT:
         raise ValueError(f"a pilot needs at least {MINIMUM_PILOT} splits to show its noise, found {splits}")
     kept = np.arange(number) if exclude is None else np.flatnonzero(~np.asarray(exclude, dtype=np.bool_))
-    block_of = np.zeros(splits, dtype=np.int64) if blocks is None else np.asarray(blocks)
-    totals, documents = np.zeros(2), 0
+    found = [np.zeros((3, 0))]
     for start in range(0, len(kept), COLUMNS_AT_A_TIME):
         columns = kept[start : start + COLUMNS_AT_A_TIME]
-        inside = treated[:, columns]
-        counts = np.ones_like(inside) if valid is None else valid[:, columns]
+        counts = np.ones((splits, len(columns)), dtype=np.bool_) if valid is None else valid[:, columns]
         values = np.where(counts, losses[:, columns], 0).astype(np.float64)
-        variances = np.stack([_within(values, side & counts, block_of) for side in (inside, ~inside)])  # (2, D)
-        usable = np.isfinite(variances).all(axis=0)
-        totals += variances[:, usable].sum(axis=1)
-        documents += int(usable.sum())
-    if not documents:
-        raise ValueError("the pilot shows no noise: no document has two splits on both sides of a block; add splits")
-    of_in, of_out = np.sqrt(totals / documents).tolist()
-    return Noise(of_in, of_out, splits, documents)
+        found.append(_variances(values, treated[:, columns], counts, block_of))
+    measured = np.concatenate(found, axis=1)
+    of_in, of_out, degrees = measured[:, np.isfinite(measured).all(axis=0)]
+    if not len(degrees):
+        raise ValueError("the pilot shows no noise: no document has two splits on both sides; add splits")
+    mean_in, mean_out = float(of_in.mean()), float(of_out.mean())
+    middle = float(np.median((of_in + of_out) / 2)) / _median_of_variances(float(np.median(degrees)))
+    ratio = math.sqrt(2 * middle / (mean_in + mean_out)) if mean_in + mean_out else 1.0
+    return Noise(math.sqrt(mean_in), math.sqrt(mean_out), splits, len(degrees), ratio)
 
 
-def _within(values: Floats, member: Bools, block_of: NDArray[np.integer]) -> Floats:
-    """(D,) variance of one side within blocks; NaN without a block that has two splits on the side."""
+def _variances(values: Floats, treated: Bools, counts: Bools, block_of: NDArray[np.integer]) -> Floats:
+    """(3, D) variances in and out, and the degrees of freedom of both together; NaN where there is none."""
+    (inside, degrees_in), (outside, degrees_out) = (
+        _within(values, side & counts, block_of) for side in (treated, ~treated)
+    )
+    found = np.stack([inside, outside, degrees_in + degrees_out])
+    alone = np.flatnonzero(~np.isfinite(found).all(axis=0))
+    if len(alone):
+        # Blocks with one split on a side: what `memorization` takes for the error, as the variance of one loss.
+        scored = memorization_of(sums(values[:, alone], treated[:, alone], counts[:, alone], block_of))
+        with np.errstate(divide="ignore"):
+            variance = scored.se**2 / (1 / scored.n_in + 1 / scored.n_out)
+        found[:, alone] = variance, variance, scored.degrees
+    return found
+
+
+def _median_of_variances(degrees: float) -> float:
+    """The median of sample variances with so many degrees of freedom, for a true variance of 1."""
+    from scipy import special
+
+    return float(2 * special.gammaincinv(degrees / 2, 0.5) / degrees)
+
+
+def _within(values: Floats, member: Bools, block_of: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """(D,) variance of one side within blocks, and its degrees; NaN without a block that has two splits on the side."""
     squares, degrees = np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for block in np.unique(block_of):
         here, some = member[block_of == block], values[block_of == block]
@@ -115,7 +148,7 @@ def _within(values: Floats, member: Bools, block_of: NDArray[np.integer]) -> Flo
         squares += (np.where(here, some - mean, 0.0) ** 2).sum(axis=0)
         degrees += np.maximum(count - 1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(degrees > 0, squares / degrees, np.nan)
+        return np.where(degrees > 0, squares / degrees, np.nan), degrees
 
 
 def standard_error(noise: Noise, n_in: float | Floats, n_out: float | Floats) -> Floats:
@@ -129,16 +162,22 @@ def standard_error(noise: Noise, n_in: float | Floats, n_out: float | Floats) ->
 def predict(noise: Noise, n_in: float | Floats, n_out: float | Floats, blocks: int = 1) -> Prediction:
     """Standard error and resolvable gap for expected splits a side, (U,) or numbers.
 
-    Each block costs a side one degree of freedom, its mean; where a block has fewer than two splits on a side, all
-    splits are taken as one block, as in `memorization`. Two sides are joined by Satterthwaite (1946).
+    Each block costs a side one degree of freedom, its mean, and two sides are joined by Satterthwaite (1946). Where all
+    blocks have the same numbers, one split on some side, their differences are the sample, with one degree less than
+    blocks; where they have fewer than two a side otherwise, all splits are taken as one block. As in `memorization`.
     """
     inside, outside = (np.asarray(n, dtype=np.float64) for n in (n_in, n_out))
-    strata = np.where(np.minimum(inside, outside) >= 2 * blocks, blocks, 1)
+    least = np.minimum(inside, outside)
+    whole = (np.abs(inside / blocks - np.rint(inside / blocks)) < 1e-9) & (
+        np.abs(outside / blocks - np.rint(outside / blocks)) < 1e-9
+    )
+    paired = whole & (least >= blocks) & (least < 2 * blocks) & (blocks > 1)
+    strata = np.where(least >= 2 * blocks, blocks, 1)
     se = standard_error(noise, inside, outside)
-    usable = np.minimum(inside, outside) >= 2
+    usable = least >= 2
     with np.errstate(invalid="ignore", divide="ignore"):
         parts = [(s**2 / n) ** 2 / (n - strata) for s, n in ((noise.of_in, inside), (noise.of_out, outside))]
-        degrees = np.where(usable, se**4 / (parts[0] + parts[1]), np.nan)
+        degrees = np.where(usable, np.where(paired, blocks - 1.0, se**4 / (parts[0] + parts[1])), np.nan)
     se = np.where(usable, se, np.nan)
     return Prediction(se, degrees, resolvable_gap(se, degrees))
 

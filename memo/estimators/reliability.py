@@ -43,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memo import seeding
+from memo.estimators.extrapolation import models_for, rank_correlation, resolvable_gap, spearman_brown
 from memo.estimators.scores import memorization
 
 Floats = NDArray[np.float64]
@@ -54,10 +55,8 @@ HALVINGS = 50
 COUNTS = 4  # sizes of halves at which the agreement is measured
 SMALLEST_HALF = 4  # models; below, most documents lack a side in one half
 WHOLE_BLOCKS = 2  # that a half needs to be made of whole blocks
-MINIMUM_DOCUMENTS = 3  # below, a rank correlation is -1, 0 or 1 whatever the scores
 COLUMNS_AT_A_TIME = 2_000
 TARGET = 0.9
-POWER, CONFIDENCE = 0.8, 0.95
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,12 @@ def _prediction_error(agreement: tuple[Agreement, ...]) -> float:
 
 
 def choose_documents(
-    number: int, exclude: Bools | None, generator: np.random.Generator, at_most: int = SAMPLE
+    number: int, exclude: Bools | None, generator: np.random.Generator, at_most: int | None = None
 ) -> NDArray[np.int64]:
     """Ascending indices of the documents to look at: all that are not excluded, or a random sample of them."""
     kept = np.arange(number) if exclude is None else np.flatnonzero(~np.asarray(exclude, dtype=np.bool_))
-    return kept if len(kept) <= at_most else np.sort(generator.choice(kept, at_most, replace=False))
+    most = SAMPLE if at_most is None else at_most
+    return kept if len(kept) <= most else np.sort(generator.choice(kept, most, replace=False))
 
 
 def agreements(
@@ -252,49 +252,3 @@ def _scores(losses: Floats, inside: Bools, outside: Bools, members: Floats) -> F
 def _chunks(number: int) -> Iterator[slice]:
     for start in range(0, number, COLUMNS_AT_A_TIME):
         yield slice(start, min(start + COLUMNS_AT_A_TIME, number))
-
-
-def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's, over the documents that have both scores; NaN for fewer than three, or where all are equal."""
-    from scipy.stats import rankdata
-
-    both = np.isfinite(first) & np.isfinite(second)
-    if np.count_nonzero(both) < MINIMUM_DOCUMENTS:
-        return math.nan
-    ranks = [rankdata(values[both]) - (np.count_nonzero(both) + 1) / 2 for values in (first, second)]
-    spread = math.sqrt(float(ranks[0] @ ranks[0]) * float(ranks[1] @ ranks[1]))
-    return float(ranks[0] @ ranks[1]) / spread if spread > 0 else math.nan
-
-
-def spearman_brown(reliability: float, factor: float) -> float:
-    """Reliability with `factor` times the models. A correlation below 0 is chance around 0 and counts as 0."""
-    known = max(reliability, 0.0) if not math.isnan(reliability) else math.nan
-    return factor * known / (1 + (factor - 1) * known)
-
-
-def models_for(reliability: float, models: int, wanted: float) -> int | None:
-    """Models that reach the wanted reliability, where `models` have `reliability`; None where none would.
-
-    Spearman-Brown solved for the factor: wanted (1 - r) / (r (1 - wanted)).
-    """
-    if not 0 < wanted < 1:
-        raise ValueError(f"wanted reliability: expected a number between 0 and 1, found {wanted}")
-    if not reliability > 0:  # NaN as well
-        return None
-    factor = wanted * (1 - reliability) / (reliability * (1 - wanted))
-    return max(1, math.ceil(models * factor - 1e-9))
-
-
-def resolvable_gap(
-    se: float | Floats, degrees: float | Floats, power: float = POWER, confidence: float = CONFIDENCE
-) -> Floats:
-    """Smallest true score whose interval lies above 0 with this power; NaN where there is no standard error.
-
-    score / se is noncentral Student with noncentrality (true score / SE), and the interval excludes 0 where it exceeds
-    the critical value. (That it excludes 0 on the wrong side has a probability below 1e-6 and is left out.)
-    """
-    from scipy import special
-
-    critical = special.stdtrit(degrees, 0.5 + confidence / 2)
-    noncentrality: Floats = special.nctdtrinc(degrees, 1 - power, critical)
-    return noncentrality * np.asarray(se, dtype=np.float64)

@@ -9,7 +9,7 @@ Shapes: M models, D texts.
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.estimators.checks import Bools, Floats, checked_values
+from memo.estimators.checks import Bools, Floats, as_floats, checked_values
 
 
 def simplicity(performance: NDArray[np.floating], valid: Bools | None = None) -> Floats:
@@ -17,7 +17,7 @@ def simplicity(performance: NDArray[np.floating], valid: Bools | None = None) ->
 
     NaN where no model counts. Raises ValueError for values that are NaN, infinite or negative, where they count.
     """
-    values = np.asarray(performance)
+    values = as_floats(performance, "performance")
     shape = values.shape if valid is None else np.asarray(valid).shape
     if values.ndim != 2 or shape != values.shape:
         raise ValueError(f"expected performance and valid of one shape (M, D), found {values.shape} and {shape}")

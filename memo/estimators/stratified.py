@@ -13,11 +13,12 @@ so a side has one variance, estimated by all of its blocks, and its part of SE^2
 degrees, K (n - 1) for equal counts. (With a term of its own for every block the formula takes the chance differences
 of their variances for real ones: 2 splits a side and block would get 4 degrees of 6, and cover 98 % instead of 95 %.)
 
-A unit that lacks two splits on a side of some block has no variance there. Where all its blocks are alike (one split on
-a side of each) the K differences of the blocks are the sample, with K - 1 degrees: a block that has more of another
-document on one side has less on the other, which a variance over all splits does not see (with one split a side it is a
-quarter too small, and intervals cover 91 %). Any other such unit is not balanced by block; all its splits are taken as
-one block, and the formula is Welch's t test.
+A unit that lacks two splits on a side of some block has no variance there. Where its blocks are alike (one split on a
+side of each; blocks without any split of the unit apart) their K differences are the sample, with K - 1 degrees: a
+block that has more of another document on one side has less on the other, which a variance over all splits does not see
+(with one split a side it is a quarter too small, and intervals cover 91 %). Of pairs of opposite splits, each a block,
+this is the paired t test. Any other such unit is not balanced by block; all its splits are taken as one block, and the
+formula is Welch's t test.
 
 Shapes: D columns; the first axis of 2 is in, out.
 """
@@ -60,16 +61,19 @@ class Stratified:
         """centre: (2, D), where sums about it are to be added. It may change on a side that has no losses yet."""
         self.centre: Floats = np.zeros((2, 1)) if centre is None else centre
         self._open: int | None = None
+        self._closed: set[int] = set()  # and the open one
         self._moments: Moments | None = None  # of the open block, or
         self._shifted: tuple[Work, Work, Work | None] | None = None  # its count, sums and squares
         self._seen: Bools = np.zeros((2, 1), dtype=bool)
         self._blocks = 0
         self._balanced: Bools | np.bool_ = np.True_
+        self._squared = True  # squares came with all sums
         zeros: Work = np.zeros((9, 2, 1), dtype=np.float32)  # they take the precision of what is added
         self._count, self._sums, self._squares, self._means = zeros[:4]
         self._variance, self._reciprocals, self._spread = zeros[4:7]
         self._gap, self._gap_squares = zeros[7:, 0]  # mean over blocks, and sum of squares about it
-        self._first_count: Work | None = None
+        self._paired: Floats = np.zeros(1)  # blocks that have the unit
+        self._first_count: Work = np.zeros((2, 1))  # in the first block that has the unit
         self._alike: Bools | np.bool_ = np.True_
 
     def add(self, block: int, moments: Moments) -> None:
@@ -89,6 +93,9 @@ class Stratified:
     def _begin(self, block: int) -> None:
         if self._open != block:
             self._close()
+            if block in self._closed:
+                raise ValueError(f"block {block}: expected its pieces one after the other, found another in between")
+            self._closed.add(block)
             self._open = block
 
     def _close(self) -> None:
@@ -110,7 +117,9 @@ class Stratified:
         self._count = _plus(self._count, count)
         self._sums = _plus(self._sums, sums)
         self._balanced = self._balanced & (count >= MINIMUM_FOR_ERROR).all(axis=0)
-        if squares is not None:
+        if squares is None:
+            self._squared = False
+        else:
             self._squares = _plus(self._squares, squares)
             terms = means * sums
             np.subtract(squares if within is None else within, terms if within is None else 0, out=terms)
@@ -119,13 +128,22 @@ class Stratified:
             self._variance = _plus(self._variance, terms)
             self._reciprocals = _plus(self._reciprocals, share)
             self._spread = _plus(self._spread, share * share * spare)
-        self._first_count = count if self._first_count is None else self._first_count
-        self._alike = self._alike & ((count == self._first_count) & (count > 0)).all(axis=0)
-        if (self._first_count < MINIMUM_FOR_ERROR).any():  # else no unit is alike and not balanced
-            step = means[1] - means[0] - self._gap  # Welford's running mean and squares; the centre drops out
-            self._gap = self._gap + step / self._blocks
-            self._gap_squares = self._gap_squares + step * (means[1] - means[0] - self._gap)
+        self._pair(count, means)
         self._means = _plus(self._means, means)
+
+    def _pair(self, count: Work, means: Work) -> None:
+        """Takes the difference of the block's means for units whose blocks are alike and have no variance."""
+        first = self._first_count
+        if (first >= MINIMUM_FOR_ERROR).all():
+            return
+        self._first_count = first = np.where(first.any(axis=0), first, count)
+        there = (count > 0).any(axis=0)
+        self._alike = self._alike & (((count == first) & (count > 0)).all(axis=0) | ~there)
+        self._paired = self._paired + there
+        # Welford's running mean and squares; the centre drops out.
+        step = np.where(there, means[1] - means[0] - self._gap, 0.0)
+        self._gap = self._gap + step / np.maximum(self._paired, 1)
+        self._gap_squares = self._gap_squares + step * np.where(there, means[1] - means[0] - self._gap, 0.0)
 
     def finish(self) -> Totals:
         """The totals of all that was added. Without squares `se` and `degrees` are NaN."""
@@ -136,20 +154,35 @@ class Stratified:
         columns = means.shape[1]
         n_in, n_out = np.broadcast_to(self._count, means.shape).astype(np.int64)
         variance, degrees = np.full((2, columns), np.nan)
-        if self._variance.shape == means.shape:
-            of_sides = self._variance.astype(np.float64) / float(self._blocks) ** 2
-            with np.errstate(invalid="ignore"):  # means alone
-                spread = self._reciprocals.astype(np.float64) ** 2 / self._spread
-            variance, degrees = _satterthwaite(of_sides, spread)
+        if self._squared:
+            variance, degrees = self._of_blocks()
         alone = ~np.broadcast_to(self._balanced, columns)
         if alone.any():
             of_all = self._of_one_block()
             means = np.where(alone, of_all[0], means)
-            variance, degrees = np.where(alone, of_all[1:], (variance, degrees))
-            paired = alone & self._alike & (self._blocks > 1)
-            of_gaps = np.broadcast_to(self._gap_squares / max(self._blocks - 1, 1) / self._blocks, columns)
-            variance, degrees = np.where(paired, (of_gaps, np.full(columns, self._blocks - 1.0)), (variance, degrees))
+            if self._squared:
+                variance, degrees = np.where(alone, of_all[1:], (variance, degrees))
+                variance, degrees = np.where(alone & self._is_paired, self._of_pairs(), (variance, degrees))
         return Totals(means[0], means[1], np.sqrt(variance), degrees, n_in, n_out)
+
+    def _of_blocks(self) -> tuple[Floats, Floats]:
+        """Variance and degrees of freedom, (D,), of units that have two splits on both sides of every block."""
+        with np.errstate(invalid="ignore", divide="ignore"):  # of the others
+            spread = self._reciprocals.astype(np.float64) ** 2 / self._spread
+        return _satterthwaite(self._variance.astype(np.float64) / float(self._blocks) ** 2, spread)
+
+    @property
+    def _is_paired(self) -> Bools:
+        """(D,) True where the differences of blocks are the sample."""
+        narrow = self._first_count.min(axis=0) < MINIMUM_FOR_ERROR
+        paired: Bools = narrow & self._alike & (self._paired >= MINIMUM_FOR_ERROR)
+        return paired
+
+    def _of_pairs(self) -> tuple[Floats, Floats]:
+        """Variance and degrees of freedom, (D,), from the differences of blocks."""
+        spare = np.maximum(self._paired - 1.0, 1.0)
+        variance = self._gap_squares.astype(np.float64) / spare / np.maximum(self._paired, 1)
+        return variance, np.broadcast_to(spare, variance.shape)
 
     def _of_one_block(self) -> tuple[Floats, Floats, Floats]:
         """Means (2, D), variance and degrees of freedom (D,) of all splits without regard to blocks."""

@@ -40,6 +40,22 @@ def t_quantile(degrees: Floats, confidence: float) -> Floats:
     return quantile
 
 
+def degrees_of(quantile: Floats, confidence: float) -> Floats:
+    """The degrees of freedom, at least 1, whose `t_quantile` this is; infinite below the normal one, NaN for NaN."""
+    from scipy import special
+
+    wanted = np.asarray(quantile, dtype=np.float64)
+    low, high = np.zeros(wanted.shape), np.ones(wanted.shape)  # of 1 / degrees, with which the quantile rises
+    for _ in range(50):
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore"):
+            above = t_quantile(1 / middle, confidence) > wanted
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    with np.errstate(divide="ignore"):
+        found = np.where(wanted <= special.ndtri(0.5 + confidence / 2), np.inf, 2 / (low + high))
+    return np.where(np.isnan(wanted), np.nan, found)
+
+
 def interval(gap: Floats, se: Floats, degrees: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
     """Ends of the t interval and the two-sided p-value for a gap of zero: (D,) each.
 

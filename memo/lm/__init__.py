@@ -5,6 +5,7 @@ model       configuration and weights    readout     logits and loss in chunks
 device      where and how exactly        train       one model on one split
 evaluate    every document's loss        state       what changes from step to step
 checkpoint  a training goes on           weights     a trained model that others can open
+attention   bfloat16 on a CPU            size        of a model, without making it
 
 Many models side by side, on a GPU:
 

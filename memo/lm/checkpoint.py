@@ -28,7 +28,7 @@ from memo.lm.device import Device, describe
 from memo.splits import METADATA_KEY, metadata
 from memo.store import fingerprint, flatten, publishing, read_record, remove_temporaries, sha256_file
 
-FORMAT = 2  # of the state in a file, and of the order in which batches come; an older one is not read
+FORMAT = 3  # of the state in a file, and of the order in which batches come; an older one is not read
 KEPT = 2
 SUFFIX = ".safetensors"
 Report = Callable[[dict[str, Any]], None]

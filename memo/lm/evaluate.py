@@ -32,7 +32,11 @@ def document_losses(
     batch_tokens: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean nats per token and number of tokens predicted right, (D,) float32 each; NaN and 0 for an empty text."""
-    nll, correct = token_losses(model, tokens, offsets, context_tokens, bos, device, batch_tokens)
+    return by_document(*token_losses(model, tokens, offsets, context_tokens, bos, device, batch_tokens), offsets)
+
+
+def by_document(nll: np.ndarray, correct: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same from losses of single tokens, (N,) each, as `token_losses` gives them."""
     n_tokens = np.diff(offsets)
     full = n_tokens > 0
     loss = np.full(len(n_tokens), np.nan, np.float32)
@@ -72,6 +76,11 @@ def token_losses(
             correct[rows] = batch_correct.cpu().numpy()
     model.train(was_training)
     return nll, correct
+
+
+def tokens_of(offsets: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Positions of the tokens of these documents, (n,), document by document."""
+    return _rows(offsets[documents] - offsets[0], np.diff(offsets)[documents])
 
 
 def _rows(start: np.ndarray, length: np.ndarray) -> np.ndarray:

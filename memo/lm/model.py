@@ -45,6 +45,11 @@ def build_config(model: Mapping[str, Any], vocab_size: int, context_tokens: int,
     return config
 
 
+def hidden_width(model: Mapping[str, Any], vocab_size: int, context_tokens: int, bos: int) -> int:
+    """Of the hidden states of the models of a campaign; 0 where the configuration does not say."""
+    return int(getattr(build_config(model, vocab_size, context_tokens, bos), "hidden_size", 0) or 0)
+
+
 def _set_defaults(config: PreTrainedConfig, given: set[str]) -> None:
     """No dropout, and the faster of two equal activations, unless the user said otherwise."""
     for key, value in list(vars(config).items()):

@@ -30,7 +30,7 @@ from memo.lm.stack_state import StackState
 from memo.lm.stack_step import PlainStep, Step
 from memo.lm.stackable import why_not
 from memo.lm.stacked_attention import NotStackableError
-from memo.lm.stacked_evaluate import stacked_document_losses
+from memo.lm.stacked_evaluate import stacked_document_losses, stacked_token_losses
 from memo.lm.stacked_model import StackedModel
 from memo.lm.stacked_optimizer import StackedAdamW
 from memo.lm.train import REPORT_INTERVAL_S, Setup, SplitResult, new_model
@@ -91,7 +91,10 @@ def train_stack(
         if checkpoints is not None and checkpoints.due():
             checkpoints.save(state, report)
     _report_memory(device, len(splits), report)
-    return _results(setup, state, members, time.perf_counter() - started)
+    kept = None
+    if setup.kept is not None:
+        kept = stacked_token_losses(model, tokens, setup.offsets, setup.context_tokens, setup.bos, setup.kept)
+    return _results(setup, state, members, kept, time.perf_counter() - started)
 
 
 def stacked_model(setup: Setup, splits: Sequence[int], device: Device) -> StackedModel:
@@ -145,7 +148,7 @@ def _fail(state: StackState, member: int, epoch: int, step: int | None, loss: fl
 
 
 def _results(
-    setup: Setup, state: StackState, members: Sequence[Member], seconds: float
+    setup: Setup, state: StackState, members: Sequence[Member], kept: np.ndarray | None, seconds: float
 ) -> list[SplitResult | DivergedError]:
     blank = new_model(setup, members[0].split)
     results: list[SplitResult | DivergedError] = []
@@ -164,6 +167,7 @@ def _results(
                 trained_tokens=trained,
                 padding_share=1.0 - trained / computed,
                 seconds=seconds / len(members),  # its share: they were trained in the same time
+                token_loss=None if kept is None else kept[e].copy(),
             )
         )
     return results

@@ -66,13 +66,14 @@ def plan_width(
 ) -> Plan:
     """The width for `splits` models. A number is taken as it is, up to the size of a cohort."""
     most = min(splits, COHORT)
-    reason = why_not(setup, device) if wanted != 1 and most > 1 else None
-    if reason is not None:
+    if most == 1 or wanted == 1:
+        plan = Plan(1, "one split" if most == 1 else "set by the user")
+    elif wanted == "auto" and device.kind != "cuda":
+        plan = Plan(1, "on a CPU a stack is no faster")
+    elif (reason := why_not(setup, device)) is not None:
         plan = Plan(1, f"trained one by one: {reason}")
     elif wanted != "auto":
         plan = Plan(min(wanted, most), "set by the user")
-    elif device.kind != "cuda" or most == 1:
-        plan = Plan(1, "one split" if most == 1 else "on a CPU a stack is no faster")
     else:
         plan = _measured_plan(setup, device, most)
     found = {"predicted": plan.predicted.total if plan.predicted else None, "measured": plan.measured}

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from memo.lm.attention import OtherAttentionError
 from memo.lm.batches import IGNORED
 from memo.lm.device import Device
 from memo.lm.readout import Readout
@@ -47,7 +48,7 @@ def _why_not(setup: Setup, device: Device) -> str | None:
         return _compare(setup, [_awake(first), _awake(new_model(setup, 1))], device)
     except torch.OutOfMemoryError:
         raise
-    except NotStackableError as error:
+    except (NotStackableError, OtherAttentionError) as error:
         return str(error)
     except Exception as error:  # vmap runs other people's code in a way that they did not foresee
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
 from memo.errors import MemoError
+from memo.lm.attention import use_attention
 
 NAME = "memo_folded"
-# What models pass along that does not change causal attention over whole windows without a cache.
-HARMLESS = frozenset({"position_ids", "cache_position", "past_key_values", "use_cache", "output_attentions"})
 
 
 class NotStackableError(MemoError):
@@ -61,42 +60,13 @@ class _FoldedAttention(torch.autograd.Function):
         return output.view(models, -1, *output.shape[1:]), 0
 
 
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    is_causal: bool | None = None,
-    sliding_window: int | None = None,
-    **extras: Any,
-) -> tuple[torch.Tensor, None]:
-    """The contract of transformers' attention functions: heads first in, tokens first out."""
-    if attention_mask is not None:
-        raise NotStackableError("its attention has a mask of its own")
-    if dropout:
-        raise NotStackableError("its attention has dropout")
-    if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        raise NotStackableError("its attention is not causal")
-    if query.shape[2] != key.shape[2]:
-        raise NotStackableError("its attention sees more than the window")
-    if sliding_window is not None and sliding_window < query.shape[2]:
-        raise NotStackableError(f"its attention slides over {sliding_window} tokens")
-    unknown = sorted(k for k, v in extras.items() if k not in HARMLESS and v is not None and v is not False)
-    if unknown:
-        raise NotStackableError(f"its attention takes {', '.join(unknown)}")
-    output = _FoldedAttention.apply(query, key, value, scaling, query.shape[1] != key.shape[1])  # type: ignore[no-untyped-call]
-    return output.transpose(1, 2).contiguous(), None
+def _folded(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None, grouped: bool
+) -> torch.Tensor:
+    output: torch.Tensor = _FoldedAttention.apply(query, key, value, scale, grouped)  # type: ignore[no-untyped-call]
+    return output
 
 
 def use_folded_attention(model: PreTrainedModel) -> None:
-    """Raises `NotStackableError` where the model's attention cannot be exchanged."""
-    AttentionInterface.register(NAME, _attention)
-    try:
-        model.set_attn_implementation(NAME)
-    except (ValueError, KeyError) as error:
-        raise NotStackableError("its attention is code of its own") from error
-    if model.config._attn_implementation != NAME:
-        raise NotStackableError("its attention is code of its own")
+    """Raises `OtherAttentionError` where the model's attention cannot be exchanged."""
+    use_attention(model, NAME, _folded)

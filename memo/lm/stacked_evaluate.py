@@ -43,6 +43,31 @@ def stacked_document_losses(
     return loss, n_correct
 
 
+def stacked_token_losses(
+    model: StackedModel,
+    tokens: torch.Tensor,
+    offsets: np.ndarray,
+    context_tokens: int,
+    bos: int,
+    documents: np.ndarray,
+    batch_tokens: int | None = None,
+) -> np.ndarray:
+    """Nats of every token of these documents under each member, document by document: (E, n) float32."""
+    table = windows(offsets, context_tokens, documents)
+    ends = np.cumsum(table.length)
+    nll = np.empty((model.members, int(ends[-1]) if len(ends) else 0), np.float32)
+    most = max(1, (batch_tokens or BATCH_TOKENS[model.device.kind]) // model.members)
+    for batch in batches_by_length(table.length, most):
+        start, length = (torch.from_numpy(part[batch]).to(tokens.device) for part in (table.start, table.length))
+        longest = int(table.length[batch].max())
+        losses, _ = model.token_losses(*cut_windows(tokens, start, length, longest, bos))
+        found = losses.view(model.members, len(batch), longest).cpu().numpy()
+        for row, window in enumerate(batch):
+            size = int(table.length[window])
+            nll[:, ends[window] - size : ends[window]] = found[:, row, :size]
+    return nll
+
+
 def _window_sums(
     model: StackedModel, tokens: torch.Tensor, table: Windows, bos: int, batch_tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ def train_stacks(
     while left:
         members = left[: even_width(len(left), width)]
         try:
-            results = _train(setup, members, documents, device, report, checkpoints(members))
+            results = train_together(setup, members, documents, device, report, checkpoints(members))
         except torch.OutOfMemoryError:
             if len(members) == 1:
                 raise
@@ -50,7 +50,7 @@ def train_stacks(
             torch.cuda.empty_cache()  # here, where the error no longer holds on to the stack
 
 
-def _train(
+def train_together(
     setup: Setup,
     members: Sequence[int],
     documents: Callable[[int], np.ndarray],
@@ -58,6 +58,7 @@ def _train(
     report: Report,
     checkpoints: Checkpoints | None,
 ) -> list[Result]:
+    """One stack of these splits, or one model; in their order. Raises as `train_stack` and `train_split` do."""
     chosen = [documents(split) for split in members]
     if len(members) > 1:
         return train_stack(setup, members, chosen, device, report, checkpoints)

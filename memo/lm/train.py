@@ -26,10 +26,11 @@ from transformers import PreTrainedModel
 
 from memo import seeding
 from memo.errors import DivergedError, MemoError
+from memo.lm.attention import use_bfloat16_attention
 from memo.lm.batches import Windows, collate, counted, epoch_order, windows
 from memo.lm.checkpoint import Checkpoints, Report
 from memo.lm.device import Device, activate
-from memo.lm.evaluate import document_losses
+from memo.lm.evaluate import by_document, token_losses, tokens_of
 from memo.lm.model import build_config, build_model, pretrained_name
 from memo.lm.readout import Readout
 from memo.lm.state import State
@@ -73,6 +74,7 @@ class Setup:
     # Consecutive splits that share when short and long batches come: `batches.COHORT` where they are trained in stacks,
     # which would mostly pad otherwise. Alone, sharing only makes scores of small campaigns a little noisier.
     cohort: int = 1
+    kept: np.ndarray | None = None  # (K,) texts, rising, whose single tokens' losses are wanted
 
 
 @dataclass
@@ -86,6 +88,7 @@ class SplitResult:
     trained_tokens: int  # targets, over all epochs
     padding_share: float  # of the computed positions
     seconds: float  # evaluations included; of this attempt alone, where it went on from a checkpoint
+    token_loss: np.ndarray | None = None  # (n,) float32, nats of the tokens of `Setup.kept` at the last evaluation
 
 
 def new_model(setup: Setup, split: int) -> PreTrainedModel:
@@ -118,10 +121,13 @@ def train_split(
     steps = training.epochs * math.ceil(len(table.start) / training.batch_size)
     rates = learning_rates(steps, training)
     model = new_model(setup, split).to(where)
+    if device.kind == "cpu" and device.precision == "bfloat16":
+        use_bfloat16_attention(model)
     readout = Readout(model)
     optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), lr=rates[0], fused=True)
     state = State(split, model, optimizer, device, steps, len(training.evaluations), len(setup.offsets) - 1)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    nll: np.ndarray | None = None
     cast = torch.autocast(device.kind, device.compute_dtype, enabled=device.precision != "float32")
 
     with torch.random.fork_rng(devices=[where] if device.kind == "cuda" else []):
@@ -151,9 +157,8 @@ def train_split(
             progress.flush()
             if state.epoch in training.evaluations:
                 report({"event": "evaluate", "split": split, "epoch": state.epoch})
-                loss_row, correct_row = document_losses(
-                    model, setup.tokens, setup.offsets, setup.context_tokens, setup.bos, device
-                )
+                nll, correct = _token_losses(setup, model, device)
+                loss_row, correct_row = by_document(nll, correct, setup.offsets)
                 _refuse_broken(loss_row, setup.offsets, split, state.epoch)
                 state.add_evaluation(loss_row, correct_row)
             state.next_epoch()
@@ -161,6 +166,10 @@ def train_split(
                 checkpoints.save(state, report)
 
     model.eval()
+    kept = None
+    if setup.kept is not None:  # a checkpoint after the last evaluation does not hold what it found
+        nll = _token_losses(setup, model, device)[0] if nll is None else nll
+        kept = nll[tokens_of(setup.offsets, setup.kept)]
     return SplitResult(
         loss=state.loss.numpy(),
         n_correct=state.n_correct.numpy(),
@@ -169,7 +178,12 @@ def train_split(
         trained_tokens=state.tokens,
         padding_share=1.0 - state.tokens / state.positions,
         seconds=time.perf_counter() - started,
+        token_loss=kept,
     )
+
+
+def _token_losses(setup: Setup, model: PreTrainedModel, device: Device) -> tuple[np.ndarray, np.ndarray]:
+    return token_losses(model, setup.tokens, setup.offsets, setup.context_tokens, setup.bos, device)
 
 
 def order_of(setup: Setup, split: int, epoch: int, table: Windows) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
 """Draws the coins of a block.
 
 `balanced` fixes how often each state of a unit occurs in a block and permutes them; `bernoulli` flips an independent
-coin in every split (the published design, with include = 0.25).
+coin in every split (the published design, with include = 0.25). `complement` flips one coin for every two splits that
+follow each other: a unit is in one of them and left out of the other.
 
 With levels (a ladder), from the coarsest to the finest: a unit of height r that is reached is *opened* with probability
 (r - 1) / r and passes the choice on to its parts, taken whole with p / r, left whole with (1 - p) / r. Along a chain of
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.config import Design
+from memo.design_settings import Design
 from memo.groups import Index
 from memo.seeding import streams, uniforms, unit_keys
 from memo.splits import Block
@@ -47,11 +48,11 @@ def keys_of_units(doc_ids: Sequence[str], units: Units) -> Keys:
 def draw_block(design: Design, keys: Keys, units: Units, block: int, seed: int, controls: Sequence[str] = ()) -> Block:
     """Draws one block. keys: (U,) of `keys_of_units`. controls: identifiers of texts with coins of their own."""
     starts = streams(keys, "design", block, seed=seed)
-    if design.base == "bernoulli":
-        treated = np.stack([uniforms(starts, split) < design.include for split in range(design.block_size)])
-        asked = np.ones_like(treated)
-    else:
+    if design.base == "balanced":
         asked, treated = _balanced(design, starts, units)
+    else:
+        treated = _in_one_level(design, starts)
+        asked = np.ones_like(treated)
     included = units.included(asked, treated)
     return Block(
         asked=asked, treated=treated, included=included, controls=_control_coins(design, controls, block, seed)
@@ -61,11 +62,19 @@ def draw_block(design: Design, keys: Keys, units: Units, block: int, seed: int, 
 def _control_coins(design: Design, controls: Sequence[str], block: int, seed: int) -> Bools:
     """(b, C) coins as a document without siblings has them, from streams of their own."""
     starts = streams(unit_keys(controls), "controls", block, seed=seed)
-    if design.base == "bernoulli":
-        return np.stack([uniforms(starts, split) < design.include for split in range(design.block_size)])
+    if design.base != "balanced":
+        return _in_one_level(design, starts)
     reached = np.ones((design.block_size, len(controls)), dtype=bool)
     due = counts(reached.sum(axis=0), np.ones(len(controls), dtype=np.int64), design.include, starts, design.block_size)
     return _permute(reached, due, starts)[1]
+
+
+def _in_one_level(design: Design, starts: Keys) -> Bools:
+    """treated, (b, U), of a design in which every split asks every unit."""
+    if design.base == "bernoulli":
+        return np.stack([uniforms(starts, split) < design.include for split in range(design.block_size)])
+    first = [uniforms(starts, pair) < design.include for pair in range(design.block_size // 2)]
+    return np.stack([side for coin in first for side in (coin, ~coin)])
 
 
 def _balanced(design: Design, starts: Keys, units: Units) -> tuple[Bools, Bools]:

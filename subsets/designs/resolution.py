@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.config import Design
+from memo.design_settings import Design
 from memo.units import Units
 
 # Nats per model and document: measured on 224 GPT-2 models of 512 docstrings, 20 epochs. Other campaigns differ.
@@ -30,21 +30,9 @@ class Resolution:
         return noise * float(np.sqrt(1 / self.splits_in + 1 / self.splits_out))
 
 
-def decided_share(units: Units) -> NDArray[np.float64]:
-    """(U,) expected share of splits in which each unit is decided by a coin of its own."""
-    reached = np.ones(units.count)
-    for chain in units.chain[::-1]:
-        members = np.unique(chain)
-        members = members[units.parents[members] >= 0]
-        parents = units.parents[members]
-        reached[members] = reached[parents] * (units.heights[parents] - 1) / units.heights[parents]
-    return reached / units.heights
-
-
 def resolutions(design: Design, units: Units) -> list[Resolution]:
     """One per level, from the finest to the coarsest."""
-    share = decided_share(units)
-    return [_resolution(design, units, share, level) for level in range(len(units.chain))]
+    return [_resolution(design, units, units.decided_share, level) for level in range(len(units.chain))]
 
 
 def _resolution(design: Design, units: Units, share: NDArray[np.float64], level: int) -> Resolution:

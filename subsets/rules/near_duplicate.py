@@ -42,12 +42,11 @@ from numpy.typing import NDArray
 from memo.errors import RuleError
 from memo.rules import rule
 from subsets.banding import Plan, band_keys, colliding, plan
+from subsets.giants import giants
 from subsets.linking import Components, ShingleSets
 from subsets.rules.exact import normalized
 from subsets.shingles import LARGEST_SHINGLE, Shingler, Shingles, Unit
 
-GIANT_SHARE: Final = 0.05  # of the documents: removing such a group is no small change
-GIANT_DOCUMENTS: Final = 10
 _ROWS_READ: Final = 1 << 14  # texts that become Python strings at a time
 
 
@@ -148,18 +147,9 @@ def _found(components: Components) -> dict[str, int]:
 def _sizes(leaders: NDArray[np.int64], names: NDArray[Any]) -> dict[str, Any]:
     """`leaders`: (D,) the text that names each document's group."""
     documents = np.bincount(leaders, minlength=1)
-    giants = np.flatnonzero((documents >= GIANT_DOCUMENTS) & (documents > GIANT_SHARE * len(leaders)))
-    return {
-        "largest": int(documents.max()),
-        "giants": [
-            {
-                "group_id": names[text].hex(),
-                "documents": int(documents[text]),
-                "share": round(float(documents[text] / len(leaders)), 4),
-            }
-            for text in giants[np.lexsort((names[giants], -documents[giants]))]
-        ],
-    }
+    present = np.flatnonzero(documents)
+    labels = [names[text].hex() for text in present]
+    return {"largest": int(documents.max()), "giants": giants(labels, documents[present], len(leaders))}
 
 
 def _threshold(value: Any) -> float:

@@ -37,7 +37,8 @@ from memo.splits import metadata
 from memo.store import publishing, write_text
 
 SPLITS, BLOCK = 400, 16
-DOCUMENTS = int(os.environ.get("MEMO_BENCHMARK_DOCUMENTS", 1 << 21))
+FULL = 1 << 21
+DOCUMENTS = int(os.environ.get("MEMO_BENCHMARK_DOCUMENTS", FULL))
 ROUNDS = int(os.environ.get("MEMO_BENCHMARK_ROUNDS", 3))
 PART = 4  # the dense form gets this part of the documents
 KINDS = ("sum", "sum2", "stage", "dense")
@@ -206,9 +207,10 @@ def test_a_score_table_takes_few_times_a_plain_sum(root: Path) -> None:
         print(f"stage / {kind}: {best['stage'] / best[kind]:.1f}")
     print(f"dense / stage: {best['dense'] / best['stage']:.1f}")
     _agree(root)
-    assert best["stage"] <= 8 * best["sum"]
-    assert best["dense"] >= 8 * best["stage"]
     assert peak["stage"] < 2000
+    if DOCUMENTS >= FULL:  # fewer take less time than starting Dask and opening 400 files
+        assert best["stage"] <= 8 * best["sum"]
+        assert best["dense"] >= 8 * best["stage"]
 
 
 def _agree(root: Path) -> None:

@@ -14,7 +14,7 @@ SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
 import numpy as np
-from memo.config import Design
+from memo.design_settings import Design
 from memo.groups import Groups
 from memo.splits import block_bytes, read_block
 from memo.store import publishing

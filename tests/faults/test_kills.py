@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from pipelines.child import train
 for split in sys.argv[2:]:
-    train(Path(sys.argv[1]), int(split))
+    train(Path(sys.argv[1]), [int(split)])
 """
 
 

@@ -25,13 +25,16 @@ from memo.lm.evaluate import document_losses
 from memo.lm.train import Setup, SplitResult, learning_rates, new_model, order_of, parameter_groups, train_split
 
 HALF = np.arange(0, 24, 2)
+# A model for which bfloat16 is chosen is wide.
+MODEL_OF = {"float32": None, "bfloat16": {"model_type": "gpt2", "n_embd": 128, "n_layer": 1, "n_head": 4}}
 ELSEWHERE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import conftest, test_train
 from memo.lm.device import Device
 from memo.lm.train import train_split
-print(test_train.fingerprint(train_split(conftest.setup_of(), 3, test_train.HALF, Device("cpu", "float32"))))
+setup = conftest.setup_of(test_train.MODEL_OF[sys.argv[2]])
+print(test_train.fingerprint(train_split(setup, 3, test_train.HALF, Device("cpu", sys.argv[2]))))
 """
 
 
@@ -80,11 +83,15 @@ def test_equals_a_plain_loop(setup: Setup, cpu: Device) -> None:
     assert np.abs(result.loss[-1] - expected).max() < 1e-4
 
 
-def test_the_same_to_the_last_bit_again_and_in_another_process(setup: Setup, cpu: Device) -> None:
-    here = fingerprint(train_split(setup, 3, HALF, cpu))
-    assert fingerprint(train_split(setup, 3, HALF[::-1], cpu)) == here  # nor does the order of the list matter
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_to_the_last_bit_again_and_in_another_process(
+    precision: str, make_setup: Callable[..., Setup]
+) -> None:
+    setup, device = make_setup(MODEL_OF[precision]), Device("cpu", precision)
+    here = fingerprint(train_split(setup, 3, HALF, device))
+    assert fingerprint(train_split(setup, 3, HALF[::-1], device)) == here  # nor does the order of the list matter
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7"}
-    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent), precision]
     there = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert there.stdout.strip() == here, there.stderr
 
@@ -160,7 +167,7 @@ def test_a_loss_that_breaks_at_an_evaluation_is_an_error(
     make_setup: Callable[..., Setup], cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.full(24, np.inf, np.float32), np.zeros(24, np.float32)
-    monkeypatch.setattr(train, "document_losses", lambda *arguments: broken)
+    monkeypatch.setattr(train, "by_document", lambda *arguments: broken)
     with pytest.raises(DivergedError, match=r"split 3 became inf at the evaluation after epoch 2; lower") as caught:
         train_split(make_setup(evaluations=(2, 3)), 3, HALF, cpu)
     assert (caught.value.split, caught.value.epoch, caught.value.step) == (3, 2, None)

@@ -134,11 +134,41 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         ({"splits": 12}, 12),
         ({"splits": 24, "include": 0.25}, 12),
         ({"splits": 7, "base": "bernoulli"}, 7),
+        ({"splits": 53, "base": "bernoulli"}, 1),  # independent coins: a block is only a file
+        *(({"splits": splits}, splits) for splits in (2, 6, 22, 26, 34, 38, 46)),  # one block rather than pairs
+        ({"splits": 44}, 22),
+        ({"splits": 116}, 4),
+        ({"splits": 44, "include": 0.25}, 44),  # in blocks of 4 one split of each is in
+        ({"splits": 22, "base": "complement"}, 22),
     ],
 )
 def test_an_automatic_block_divides_the_splits(design: dict[str, Any], block: int) -> None:
     config: CampaignConfig = build({"corpus": {"path": "a"}, "design": design})
     assert config.design.block_size == block
+
+
+@pytest.mark.parametrize(
+    ("design", "message"),
+    [
+        ({"splits": 58}, "blocks of at most 48 splits, with 2 or more on either side, found 58; use 56 or 60, or set"),
+        ({"splits": 64, "include": 0.3}, "found 64; use 60 or 70"),
+        ({"splits": 64, "include": 0.025}, "blocks of at most 80 splits, with 2 or more on either side, found 64"),
+        ({"splits": 1}, "found 1; use 2"),
+        ({"splits": 64, "include": 0.333}, "include x block to be a whole number"),
+        ({"base": "complement", "include": 0.25}, "expected 0.5 with the base complement, found 0.25"),
+        ({"base": "complement", "ladder": ["exact"]}, "expected the base balanced, which alone has rungs"),
+        ({"base": "complement", "splits": 15, "block": 5}, "0.5 x 5 = 2.5"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused_with_what_can(design: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        build({"corpus": {"path": "a"}, "rules": ["exact"], "design": design})
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_block_of_one_split_a_side_is_taken_where_it_is_asked_for() -> None:
+    config = build({"corpus": {"path": "a"}, "design": {"splits": 58, "block": 2}})
+    assert config.design.block_size == 2 and config.design.blocks == 29
 
 
 def test_a_balanced_block_needs_whole_counts() -> None:

@@ -27,8 +27,9 @@ def by_loop(
         sides = [counts & inside, counts & ~inside]
         fine = all((side & (blocks == b)).sum() >= 2 for b in set(blocks) for side in sides)
         every = sorted(set(blocks))
-        on_a_side = {tuple((side & (blocks == b)).sum() for side in sides) for b in every}
-        alike = not fine and len(every) > 1 and len(on_a_side) == 1 and 0 not in next(iter(on_a_side))
+        there = [b for b in every if (counts & (blocks == b)).any()]
+        on_a_side = {tuple((side & (blocks == b)).sum() for side in sides) for b in there}
+        alike = len(there) > 1 and len(on_a_side) == 1 and min(next(iter(on_a_side))) == 1
         strata = [blocks == b for b in every] if fine else [np.ones(len(blocks), dtype=bool)]
         for text in range(shape[1]):
             values = losses[:, text]
@@ -38,7 +39,7 @@ def by_loop(
             found[0][document, text] = np.mean(gaps)
             if alike:
                 here = [
-                    values[sides[1] & (blocks == b)].mean() - values[sides[0] & (blocks == b)].mean() for b in every
+                    values[sides[1] & (blocks == b)].mean() - values[sides[0] & (blocks == b)].mean() for b in there
                 ]
                 found[1][document, text], found[2][document, text] = (
                     np.std(here, ddof=1) / len(here) ** 0.5,

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from memo.estimators import block_bootstrap, memorization, paired_memorization, simplicity
+from memo.estimators import block_bootstrap, influence, memorization, paired_memorization, simplicity
 from memo.estimators.bootstrap import MINIMUM_BLOCKS
 from memo.estimators.student import HILL_DEGREES, t_quantile, two_sided
 
@@ -36,6 +36,24 @@ def test_pairs_agree_with_the_paired_t_test() -> None:
     unpaired = memorization(losses, included)
     np.testing.assert_allclose(found.memorization, unpaired.memorization, atol=1e-12)
     assert np.median(found.se) < np.median(unpaired.se)
+
+
+def test_blocks_of_opposite_splits_are_pairs() -> None:
+    """As a campaign with the base complement is scored, also where a set counts in some of the pairs only."""
+    rng = np.random.default_rng(5)
+    included, pairs = complement(rng, 12, 30)
+    losses = 2.0 + rng.gamma(1.0, size=(24, 30)) - 0.5 * included
+    valid = np.repeat(rng.random((12, 30)) < np.linspace(0.05, 1, 30), 2, axis=0)
+    valid[:, 29] = True
+    blocks = np.arange(24) // 2
+    expected = paired_memorization(losses, included, pairs, valid)
+    by_block = memorization(losses, included, valid, blocks)
+    on_itself = influence(losses, included, valid, blocks)
+    for name in ("memorization", "se", "degrees", "p_value", "n_in", "n_out"):
+        np.testing.assert_allclose(getattr(by_block, name), getattr(expected, name), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.diag(on_itself.se), expected.se, rtol=1e-9)
+    np.testing.assert_allclose(np.diag(on_itself.degrees), expected.degrees)
+    assert np.isnan(expected.se).any() and np.isfinite(expected.se[29])
 
 
 def test_pairs_that_do_not_count_have_reasons() -> None:

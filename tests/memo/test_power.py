@@ -49,7 +49,7 @@ def test_noise_by_hand() -> None:
 def test_noise_is_a_root_mean_square_over_the_documents_that_count() -> None:
     rng = np.random.default_rng(0)
     treated = coins(rng, 16, 30, 16)
-    losses = rng.normal(size=treated.shape) * np.linspace(0.1, 1, 30)
+    losses = 9 + rng.normal(size=treated.shape) * np.linspace(0.1, 1, 30)
     valid = np.ones_like(treated)
     valid[:, 0] = False
     losses[0, 0] = np.nan
@@ -75,6 +75,43 @@ def test_a_campaign_predicts_its_own_standard_error_exactly() -> None:
     found = memorization(losses, treated, None, blocks)
     predicted = predict(measure_noise(losses, treated, None, blocks), 24, 24, blocks=3)
     assert float(predicted.se) == pytest.approx(np.sqrt((found.se**2).mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize(("block", "inside"), [(2, 1), (4, 1), (4, 3)])
+def test_blocks_with_one_split_on_a_side_predict_themselves_from_their_differences(block: int, inside: int) -> None:
+    rng = np.random.default_rng(4)
+    number = 12
+    half = (np.arange(block) < inside)[:, None].repeat(50, axis=1)
+    treated = np.concatenate([rng.permuted(half, axis=0) for _ in range(number)])
+    blocks = np.arange(number * block) // block
+    losses = 5 + rng.normal(size=treated.shape) * np.where(treated, 0.2, 0.4)
+    found = memorization(losses, treated, None, blocks)
+    predicted = predict(
+        measure_noise(losses, treated, None, blocks), number * inside, number * (block - inside), blocks=number
+    )
+    assert float(predicted.se) == pytest.approx(np.sqrt((found.se**2).mean()), rel=1e-12)
+    assert (found.degrees == number - 1).all() and float(predicted.degrees) == number - 1
+
+
+def test_the_median_document_of_a_pilot_of_eight() -> None:
+    """Documents differ in noise by a factor of 1.5 either way; 8 splits alone make the median 6 % too small."""
+    rng = np.random.default_rng(5)
+    noise = 0.24 * rng.lognormal(0, 0.4, 4000)
+    treated = coins(rng, 8, 4000, 8)
+    found = measure_noise(5 + noise * rng.normal(size=treated.shape), treated)
+    assert found.nats * found.median_ratio == pytest.approx(np.median(noise), rel=0.03)
+    assert found.median_ratio == pytest.approx(np.exp(-(0.4**2)), rel=0.04)
+
+
+def test_losses_that_are_none_are_refused() -> None:
+    treated = coins(np.random.default_rng(0), 8, 3, 8)
+    losses = np.ones(treated.shape)
+    losses[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"losses\[4, 1\]"):
+        measure_noise(losses, treated)
+    valid = np.ones_like(treated)
+    valid[4, 1] = False
+    assert measure_noise(losses, treated, valid).nats == 0
 
 
 def test_prediction_by_hand() -> None:

@@ -10,16 +10,8 @@ from scipy import stats
 
 from memo.estimators import memorization
 from memo.estimators import reliability as module
-from memo.estimators.reliability import (
-    agreements,
-    choose_documents,
-    diagnose,
-    half_sizes,
-    models_for,
-    rank_correlation,
-    resolvable_gap,
-    spearman_brown,
-)
+from memo.estimators.extrapolation import models_for, rank_correlation, resolvable_gap, spearman_brown
+from memo.estimators.reliability import agreements, choose_documents, diagnose, half_sizes
 
 NOISE = 0.24
 

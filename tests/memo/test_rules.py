@@ -1,5 +1,6 @@
 """What a rule may return, and one line for what it may not."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -62,14 +63,48 @@ def test_a_rule_cannot_change_the_documents() -> None:
     assert documents["text"][0] == "The frog sat on a lily pad."
 
 
+def pairs(documents: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"doc_id": documents["doc_id"], "group_id": "x"})
+
+
+def noted(documents: pd.DataFrame, notes: object) -> pd.DataFrame:
+    frame = pairs(documents)
+    frame.attrs["notes"] = notes
+    return frame
+
+
+def endless(documents: pd.DataFrame) -> pd.Series:
+    while True:
+        try:
+            sum(range(1000))
+        except Exception:  # noqa: S112 - the alarm must get through this
+            continue
+
+
 BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
     "a list": (lambda d: ["x"] * len(d), "found list"),
-    "too few": (lambda d: pd.Series(["x"]), "expected one label per document (11), found 1"),
+    "too few": (lambda d: pd.Series(["x"]), "expected one label per document (11), found 1; give None"),
     "another index": (lambda d: pd.Series("x", index=range(100, 100 + len(d))), "another index"),
     "nested": (lambda d: pd.Series([["x"]] * len(d)), "found ['x']"),
     "unknown ids": (lambda d: pd.DataFrame({"doc_id": ["nobody"], "group_id": ["x"]}), "'nobody'"),
-    "no columns": (lambda d: pd.DataFrame({"id": ["toy:0"]}), "doc_id and group_id"),
+    "an array": (lambda d: pd.Series([np.zeros(2)] * len(d)), "one label in each row, text or a number, found array"),
+    "a list of ids": (lambda d: pd.DataFrame({"doc_id": [["toy:0"]], "group_id": ["x"]}), "one doc_id in each row"),
+    "NaN for an id": (
+        lambda d: pd.DataFrame({"doc_id": [float("nan")], "group_id": ["x"]}),
+        "1 unknown, for instance a missing one",
+    ),
+    "a row twice": (
+        lambda d: pd.concat([pairs(d), pairs(d)[:2]]),
+        "found 2 rows that stand again, for instance 'toy:0'",
+    ),
+    "no columns": (lambda d: pd.DataFrame({"id": ["toy:0"]}), "doc_id and group_id, once each, found id; rename"),
+    "a column twice": (
+        lambda d: pd.concat([pairs(d), d[["doc_id"]]], axis=1),
+        "once each, found doc_id, group_id, doc_id",
+    ),
     "raises": (lambda d: 1 / 0, "raised ZeroDivisionError"),
+    "leaves": (lambda d: sys.exit(3), "raised SystemExit"),
+    "notes": (lambda d: noted(d, {1: object()}), "attrs['notes']: expected plain data"),
     "surrogates": (lambda d: pd.Series(["\ud800"] * len(d), index=d.index, dtype=object), "labels that are text"),
 }
 
@@ -80,6 +115,22 @@ def test_a_wrong_return_is_one_line_that_names_the_rule(name: str) -> None:
     with pytest.raises(RuleError) as error:
         apply(Rule("broken", function), sample_documents())
     assert "'broken'" in str(error.value) and message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_rule_without_end_is_stopped_and_the_line_named() -> None:
+    with pytest.raises(RuleError) as error:
+        apply(Rule("endless", endless), sample_documents(), timeout_s=0.2)
+    message = str(error.value)
+    assert message.startswith("rule 'endless': expected groups within 0.2 s, found it still at work at ")
+    assert "test_rules.py:" in message and message.endswith("raise its timeout_s")
+    with pytest.raises(RuleError, match=r"within 0\.2 s"):
+        check_rule(endless, timeout_s=0.2)
+
+
+def test_a_missing_label_of_any_kind_is_no_group() -> None:
+    labels = ["a", None, float("nan"), pd.NA, pd.NaT, "a", 1, 2.5, True, pd.Timestamp("2020-01-01"), np.int64(1)]
+    groups = apply(Rule("mixed", lambda d: pd.Series(labels, dtype=object)), sample_documents())
+    assert groups["group_id"].tolist() == ["a", "a", "1", "2.5", "True", "2020-01-01 00:00:00", "1"]
 
 
 def test_unknown_and_missing_parameters_are_named() -> None:

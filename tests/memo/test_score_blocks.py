@@ -12,6 +12,7 @@ import memo
 from memo import tables
 from memo.contrasts import contrast, packed_contrast
 from memo.errors import MemoError
+from memo.estimators import paired_memorization
 from memo.estimators.checks import BadValueError
 from memo.tables import ScoredRule
 from memo.testing import toy_campaign
@@ -91,7 +92,7 @@ def test_any_scheduler_gives_the_same_bits(campaign: memo.Campaign, scheduler: s
 
     expected = frames(campaign)
     if scheduler == "distributed":
-        with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None):
+        with Client(n_workers=1, threads_per_worker=2, dashboard_address=None):
             found = frames(campaign, documents=11)
     else:
         with dask.config.set(scheduler=scheduler):
@@ -156,10 +157,11 @@ def _scored(included: NDArray[np.bool_], balanced: bool, exact: bool) -> ScoredR
     return scored
 
 
-def test_packed_coins_are_the_coins(campaign: memo.Campaign) -> None:
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_packed_coins_are_the_coins(campaign: memo.Campaign, blocks: int) -> None:
     asked, treated = campaign.decisions()
     packed = [
-        tuple(np.packbits(bits[rows], axis=1) for bits in (asked, treated)) for rows in np.split(np.arange(32), 2)
+        tuple(np.packbits(bits[rows], axis=1) for bits in (asked, treated)) for rows in np.split(np.arange(32), blocks)
     ]
     for rule in campaign.rules():
         groups = campaign.scored_rule(rule).groups
@@ -223,3 +225,28 @@ def test_rows_of_a_pipeline_are_those_of_the_notebook(campaign: memo.Campaign) -
     ]
     whole = scored.table([scored.score(0, losses, correct)])
     pd.testing.assert_frame_equal(scored.table(parts).to_pandas(), whole.to_pandas(), rtol=1e-12)
+
+
+def test_a_complement_campaign_is_scored_in_pairs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    first = rng.random((8, 9)) < 0.5
+    included = np.stack([first, ~first], axis=1).reshape(16, 9)
+    included[:, 8] = included[:, 7]
+    losses = 3 + rng.gamma(2.0, 0.1, (16, 9)) - 0.4 * included
+    label = [f"g{min(number, 7)}" for number in range(9)]
+    design = {"base": "complement", "block": 8}
+    found = toy_campaign(tmp_path / "c", losses, included, groups={"pair": label}, design=design)
+    pairs, losses = np.arange(16).reshape(-1, 2), losses.astype(np.float32)
+    expected = paired_memorization(losses, included, pairs)
+    tables = frames(found, list(range(16)))
+    for name in ("memorization", "se", "ci_low", "p_value", "loss_in", "n_in", "n_out"):
+        np.testing.assert_allclose(tables["document"][name], getattr(expected, name), rtol=1e-9, atol=1e-12)
+    of_group = paired_memorization(losses[:, 7:].astype(float).mean(axis=1, keepdims=True), included[:, 7:8], pairs)
+    both = tables["pair"].iloc[7:]
+    np.testing.assert_allclose(both["p_value"], of_group.p_value[0], rtol=1e-9)
+    fewer = frames(found, [0, 1, 2, 4, 5, 9, 10, 11])  # 2 and 9 have no partner
+    expected = paired_memorization(losses, included, pairs[[0, 2, 5]])
+    np.testing.assert_allclose(fewer["document"]["se"], expected.se, rtol=1e-9)
+    assert (fewer["document"]["n_in"] == 3).all()
+    with pytest.raises(MemoError, match="found 2 splits without their partners"):
+        frames(found, [1, 2])

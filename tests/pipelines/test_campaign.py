@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import memo
+from memo.errors import UsageError
 from memo.tables import COLUMNS
 
 SETTINGS = """
@@ -118,8 +119,34 @@ def test_one_document_is_shown_with_its_group(reference: Path) -> None:
     data = json.loads(run("show", reference, "copy", "--json"))
     assert data["groups"] == {"exact": ["t3", "copy"]} and data["metadata"] == {"kind": "copy"}
     assert [row["epoch"] for row in data["by_epoch"]] == [1, 3]
-    assert "tokens" in run("show", reference, "copy")
+    assert "most memorized of" in run("show", reference, "copy")
     assert "did you mean 'copy'" in refused(2, "show", reference, "cpoy")
+
+
+def test_tokens_have_scores_of_their_own(reference: Path) -> None:
+    campaign = memo.open(reference)
+    texts = campaign.documents().set_index("doc_id")["text"]
+    for rule in campaign.rules():
+        scores = campaign.scores(rule).set_index("doc_id")
+        for doc_id in campaign.doc_ids:
+            tokens = campaign.token_scores(doc_id, rule)
+            assert len(tokens) == scores.loc[doc_id, "n_tokens"]
+            for name in ("memorization", "loss_in", "loss_out"):
+                np.testing.assert_allclose(tokens[name].mean(), scores.loc[doc_id, name], atol=2e-6)
+            assert [texts[doc_id][a:b] for a, b in zip(tokens["start"], tokens["end"], strict=True)] == list(
+                tokens["token"]
+            )
+    found = json.loads(run("show", reference, "copy", "--json"))["tokens"]
+    assert found["rule"] == "exact"  # by its own coin it has no score
+    assert len(found["rows"]) == len(campaign.token_scores("copy", "exact"))
+    held_out = campaign.evaluation_texts()["doc_id"].tolist()
+    means = np.stack([campaign.token_losses(doc_id).mean(axis=1) for doc_id in held_out], axis=1)
+    np.testing.assert_allclose(means, campaign.evaluation_losses(), atol=2e-6)
+    for _, control in campaign.controls().iterrows():
+        tokens = campaign.token_scores(control["doc_id"])
+        np.testing.assert_allclose(tokens["memorization"].mean(), control["memorization"], atol=2e-6)
+    with pytest.raises(UsageError, match="expected an identifier of this campaign, found 'cpoy'"):
+        campaign.token_scores("cpoy")
 
 
 def test_running_it_again_changes_no_file(project: Path, reference: Path) -> None:

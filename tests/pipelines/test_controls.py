@@ -97,16 +97,26 @@ def test_a_small_corpus_gets_few_phantoms_and_no_canaries_unasked(project: Path)
 
 def test_a_campaign_grows_in_whole_blocks_until_its_goal(project: Path) -> None:
     root = project / "grown"
-    goal = ("--set", "controls={phantoms: 5, canaries: 0}", "--until-se", "0.001", "--max-splits", "15")
+    goal_free = ("--set", "controls={phantoms: 5, canaries: 0}")
+    goal = (*goal_free, "--until-se", "0.001", "--max-splits", "15")
     result = run("run", project / "campaign.yaml", "--dir", root, *goal)
     assert "stopped at 12 splits" in result.stderr and "grew towards a goal (se 0.001" in result.stdout
     assert memo.open(root).config.design.splits == 12
     again = run("run", project / "campaign.yaml", "--dir", root, *goal)
     assert "already complete: 12 models" in again.stdout
-    assert json.loads((root / "diagnostics.json").read_text())["until"]["se"] == 0.001
+    recorded = {"se": 0.001, "max_splits": 15}
+    assert json.loads((root / "diagnostics.json").read_text())["until"] == recorded
+    # The tables say so as well, and go on saying so when the goal is not named again.
+    run("run", project / "campaign.yaml", "--dir", root, *goal_free, "--set", "design.splits=12")
+    assert memo.open(root).scores().attrs == {"models": 12, "of": 12, "until": recorded}
+    assert memo.open(root).scores(evaluation=0).attrs["until"] == recorded
+    for form in ([], ["--csv"], ["--json"]):
+        said = run("scores", root, *form).stderr
+        assert "not fixed beforehand but grew towards a goal (se 0.001, max_splits 15)" in said
 
 
 def test_a_goal_that_is_met_adds_nothing(project: Path) -> None:
     root = project / "c"
+    assert "until" not in memo.open(root).scores().attrs and "beforehand" not in run("scores", root).stderr
     result = run("run", project / "campaign.yaml", "--dir", root, "--until-se", "100")
     assert "complete: 8 models" in result.stdout

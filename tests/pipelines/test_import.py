@@ -278,6 +278,20 @@ def test_a_partial_campaign_names_what_it_leaves_out(tmp_path: Path, capsys: pyt
     np.testing.assert_array_equal(again.scores(evaluation=-1)["se"], before["se"])
 
 
+def test_scores_of_what_is_left_of_an_import_say_what_can_be_done(tmp_path: Path) -> None:
+    losses, masks = numbers()
+    root = tmp_path / "c"
+    layout = imported(root, saved(tmp_path / "b.npz", losses=losses, masks=masks)).layout
+    record_path(layout.losses(5)).unlink()
+    refused = error_of(memo_command("aggregate", root), code=1)
+    assert "split 5 is not: its losses are missing or damaged. To go on, import the same files again" in refused
+    assert f"--dir {root}, or take what is there: memo aggregate {root} --allow-partial" in refused
+    with pytest.raises(MemoError, match="11 of 12 models are there; import the same files again, or take"):
+        memo.open(root).losses()
+    assert memo_command("aggregate", root, "--allow-partial").returncode == 0
+    assert memo.open(root).scores().attrs == {"models": 11, "of": 12}
+
+
 def test_an_import_that_was_stopped_goes_on_and_mends_damage(tmp_path: Path) -> None:
     losses, masks = numbers()
     path, root = saved(tmp_path / "b.npz", losses=losses, masks=masks), tmp_path / "c"

@@ -121,7 +121,7 @@ def test_a_rule_beside_the_ladder_is_scored_from_its_coins(campaign: memo.Campai
         ("design.ladder=[exact, frogs]", "design.ladder: no rule is named 'frogs'"),
         ("design.ladder=[exact, exact]", "every rule once"),
         ("design.unit=exact", "either unit or ladder"),
-        ("design.base=bernoulli", "only the balanced base has rungs"),
+        ("design.base=bernoulli", "expected the base balanced, which alone has rungs, found bernoulli"),
     ],
 )
 def test_a_ladder_that_cannot_be_is_refused_in_one_line(folder: Path, setting: str, message: str) -> None:

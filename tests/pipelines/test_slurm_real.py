@@ -135,11 +135,12 @@ def test_a_stopped_coordinator_leaves_no_jobs(number: signal.Signals, slurm: Mac
         try:
             assert coordinator.stdout.readline() == "ready\n"
             coordinator.send_signal(number)
-            assert coordinator.wait(timeout=30) == (143 if number == signal.SIGTERM else -number)
+            # Seconds; minutes where SLURM's daemons are short of a core, for scancel waits for them.
+            assert coordinator.wait(timeout=120) == (143 if number == signal.SIGTERM else -number)
         finally:
             coordinator.kill()
     # Nobody cancels the jobs of a process that was killed: their workers lose the scheduler and end.
-    wait_until(lambda: not slurm.jobs(), 90)
+    wait_until(lambda: not slurm.jobs(), 180)
     left = list((tmp_path / "logs").glob("credentials*"))
     assert bool(left) == (number == signal.SIGKILL)  # then it is the next run that clears them
 
@@ -172,8 +173,8 @@ def test_a_preempted_array_task_goes_on(slurm: Machine, tmp_path: Path, monkeypa
     # SLURM waits two minutes before it starts a requeued job.
     again = ["scontrol", "update", f"JobId={array}_1", "StartTime=now"]
     wait_until(lambda: subprocess.run(again, capture_output=True).returncode == 0, 30)
-    wait_until(lambda: log(1).count("train") == 2, 60)
-    wait_until(lambda: not slurm.jobs(), 60)
+    wait_until(lambda: log(1).count("train") == 2, 180)
+    wait_until(lambda: not slurm.jobs(), 180)
     calls = [[line for line in log(task).splitlines() if line.startswith("train")] for task in range(3)]
     assert calls == [
         [f"train campaigns/{name} --splits {part}"] * n for part, n in (("0-3", 1), ("4-7", 2), ("8-9", 1))

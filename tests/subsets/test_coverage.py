@@ -45,13 +45,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from memo.config import Design
 from memo.contrasts import contrast
+from memo.design_settings import Design
 from memo.estimators import Memorization, benjamini_hochberg, memorization
 from memo.estimators.power import effective_splits, measure_noise, predict
 from memo.units import Units
 from subsets.designs import draw_block, keys_of_units
-from subsets.designs.resolution import decided_share
 
 NOISE_NATS, COMPOSITION_SHARE, BENEFIT_NATS, RHO = 0.24, 1 / 3, 1.0, 0.5
 SEEN = 0.8  # noise of training of a model that has seen the document, relative to one that has not
@@ -86,8 +85,9 @@ class Case:
 
     @property
     def blocks(self) -> NDArray[np.int64] | None:
-        """As in a campaign: coins that are not balanced have no blocks."""
-        return np.arange(self.splits) // self.block if self.base == "balanced" else None
+        """As in a campaign: coins that are not balanced have no blocks, and opposite splits are blocks of two."""
+        size = self.design.error_block
+        return None if size is None else np.arange(self.splits) // size
 
 
 EXACT_LADDER, NEAR_LADDER = ("document", "exact", "near"), ("document", "near")
@@ -100,6 +100,8 @@ CASES = (
     Case("balanced, blocks of 1 and 3", 32, 4, include=0.25),
     Case("bernoulli, a quarter", 32, 16, include=0.25, base="bernoulli"),
     Case("bernoulli, half", 16, 16, base="bernoulli"),
+    Case("complement, 8 pairs", 16, 16, base="complement"),
+    Case("complement, unit, 16 pairs", 32, 16, base="complement", levels=("exact",)),
     Case("unit, 5 and 5", 10, 10, levels=("exact",)),
     Case("unit, two blocks", 32, 16, levels=("exact",)),
     Case("ladder of 2 rungs, 24 splits", 24, 12, levels=NEAR_LADDER),
@@ -110,6 +112,7 @@ CASES = (
 NULL_CASES = (
     Case("balanced", 32, 16),
     Case("bernoulli", 48, 16, base="bernoulli"),
+    Case("complement", 40, 20, base="complement"),
     Case("unit", 32, 16, levels=("exact",)),
     Case("ladder of 2 rungs", 72, 12, levels=NEAR_LADDER),
     Case("ladder of 3 rungs", 96, 12, levels=EXACT_LADDER),
@@ -360,7 +363,7 @@ def predicted_over_found(case: Case, pilot_splits: int, campaigns: int) -> NDArr
         trial, coins = draw(pilot, world, seed=campaign + 10_000), draw(case, world, seed=campaign)
         losses = world.losses(trial.included, case.include, seed=campaign + 10_000)
         finished = world.losses(coins.included, case.include, seed=campaign)
-        share = decided_share(world.units)
+        share = world.units.decided_share
         for level in range(len(case.levels)):
             unit = world.units.chain[level]
             several = world.units.sizes[unit] > 1 if level else np.ones(len(unit), dtype=bool)
@@ -369,7 +372,7 @@ def predicted_over_found(case: Case, pilot_splits: int, campaigns: int) -> NDArr
             treated, valid = (of[:, groups.group] for of in (sides.treated, sides.valid))
             noise = measure_noise(losses, treated, valid, pilot.blocks, exclude=~several)
             expected = _expected(case, share[unit[several]])
-            predicted = predict(noise, *expected, blocks=1 if case.blocks is None else case.design.blocks).se
+            predicted = predict(noise, *expected, blocks=1 if case.blocks is None else case.blocks[-1] + 1).se
             actual = score(case, world, coins, finished, level)[0].se[several]
             found[campaign, level] = np.sqrt(np.nanmean(predicted**2) / np.nanmean(actual**2))
     return found
@@ -386,6 +389,7 @@ def _expected(case: Case, share: NDArray[np.float64]) -> Sequence[NDArray[np.flo
     [
         (Case("balanced", 64, 16, repeat=4), 8),
         (Case("bernoulli", 64, 16, 0.25, "bernoulli", repeat=4), 16),
+        (Case("complement", 64, 16, base="complement", repeat=4), 8),
         (Case("unit", 64, 16, levels=("exact",), repeat=4), 8),
         (Case("ladder of 2 rungs", 48, 12, levels=NEAR_LADDER, repeat=4), 12),
         (Case("ladder of 3 rungs", 72, 12, levels=EXACT_LADDER, repeat=8), 12),

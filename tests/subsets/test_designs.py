@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memo.config import Design
+from memo.design_settings import Design
 from memo.errors import DamagedError, UsageError
 from memo.groups import Groups
 from memo.splits import Block, block_bytes, read_block
@@ -17,7 +17,6 @@ from subsets.checks import check_block, check_cells, check_enough_documents
 from subsets.designs import draw_block, keys_of_units, resolutions
 from subsets.designs.base import counts
 
-BASES = ("balanced", "bernoulli")
 Corpus = tuple[list[str], list[np.ndarray]]  # identifiers, and labels of each rule
 
 
@@ -73,6 +72,34 @@ def test_balanced_units_are_in_exactly_the_wanted_number_of_splits(
 
 
 @settings(deadline=None)
+@given(corpora(), st.sampled_from([2, 6, 16]), st.integers(0, 99))
+def test_splits_of_a_pair_are_opposite(corpus: Corpus, size: int, seed: int) -> None:
+    doc_ids, labels = corpus
+    units = units_of(doc_ids, labels)
+    block = draw(design(splits=size, block=size, base="complement"), doc_ids, units, seed=seed)
+    assert block.asked.all()
+    np.testing.assert_array_equal(block.included[0::2], ~block.included[1::2])
+    for column in labels[0] == labels[0][:, None]:  # (N,) the documents of one group
+        assert (block.included[:, column] == block.included[:, column][:, :1]).all()
+
+
+def test_pairs_of_a_complement_block_are_independent() -> None:
+    units = 60_000
+    block = draw(design(splits=6, block=6, base="complement"), *documents(units))
+    _, numbers = np.unique(block.treated[0::2].T @ [4, 2, 1], return_counts=True)
+    assert len(numbers) == 8
+    assert ((numbers - units / 8) ** 2 / (units / 8)).sum() < 24.3  # 99.9 % quantile with 7 degrees of freedom
+
+
+def test_controls_of_a_complement_block_are_in_one_split_of_each_pair() -> None:
+    doc_ids, units = documents(4)
+    settings_ = design(base="complement")
+    coins = draw_block(settings_, keys_of_units(doc_ids, units), units, 0, 0, [f"c{i}" for i in range(500)]).controls
+    np.testing.assert_array_equal(coins[0::2], ~coins[1::2])
+    assert coins[0::2].mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / 2000))
+
+
+@settings(deadline=None)
 @given(st.integers(1, 3).flatmap(lambda n: st.tuples(st.just(n), corpora(rules=n))), st.integers(0, 99))
 def test_a_ladder_is_balanced_over_the_splits_in_which_the_parent_was_opened(
     case: tuple[int, Corpus], seed: int
@@ -119,7 +146,9 @@ def test_the_order_of_documents_does_not_matter(case: tuple[int, Corpus]) -> Non
     rules, (doc_ids, labels) = case
     order = np.random.default_rng(len(doc_ids)).permutation(len(doc_ids))
     shuffled_ids = [doc_ids[i] for i in order]
-    for settings_ in (design(), design(base="bernoulli")) if rules == 0 else (ladder(rules),):
+    for settings_ in (
+        (design(), design(base="bernoulli"), design(base="complement")) if rules == 0 else (ladder(rules),)
+    ):
         units = units_of(doc_ids, labels, with_documents=rules > 0)
         shuffled = units_of(shuffled_ids, [row[order] for row in labels], with_documents=rules > 0)
         np.testing.assert_array_equal(
@@ -127,7 +156,7 @@ def test_the_order_of_documents_does_not_matter(case: tuple[int, Corpus]) -> Non
         )
 
 
-@pytest.mark.parametrize("settings_", [design(), design(base="bernoulli"), ladder(2)])
+@pytest.mark.parametrize("settings_", [design(), design(base="bernoulli"), design(base="complement"), ladder(2)])
 def test_a_block_does_not_depend_on_the_number_of_blocks(settings_: Design) -> None:
     doc_ids = [f"d{i}" for i in range(50)]
     units = units_of(doc_ids, [np.arange(50) // 2, np.arange(50) // 6], with_documents=bool(settings_.ladder))
@@ -143,7 +172,8 @@ def test_other_documents_do_not_change_a_document_s_coins() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings_", [design(include=p, base=b) for p in (0.25, 0.5) for b in ("balanced", "bernoulli")]
+    "settings_",
+    [*(design(include=p, base=b) for p in (0.25, 0.5) for b in ("balanced", "bernoulli")), design(base="complement")],
 )
 def test_two_independent_units_agree_as_often_as_independent_coins(settings_: Design) -> None:
     block = draw(settings_, *documents(4000))
@@ -232,6 +262,10 @@ def test_checks_name_what_is_wrong() -> None:
     unasked[:, 0] = False
     with pytest.raises(DamagedError, match=r"does not follow|without a coin"):
         check_block(Block(unasked, good.treated, good.included, good.controls), 0, units, design())
+    alike = draw(design(base="complement"), doc_ids, units).treated
+    alike[:4, 0], alike[4:, 0] = [True, True, False, False], [True, False, True, False]  # balanced, but not opposite
+    with pytest.raises(DamagedError, match="not opposite"):
+        check_block(Block(good.asked, alike, alike, good.controls), 0, units, design(base="complement"))
     nobody = np.zeros_like(good.included)
     with pytest.raises(UsageError, match="no document to train on"):
         check_block(Block(good.asked, nobody, nobody, good.controls), 0, units, design(base="bernoulli"))
