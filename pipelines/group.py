@@ -34,6 +34,7 @@ def _write(workspace: Workspace, spec: RuleSpec, documents: "pd.DataFrame", repo
     import pyarrow.parquet as pq
 
     from memo.rules import NOTES
+    from subsets.complexity import description_bytes
     from subsets.running import groups_of
 
     frame = groups_of(spec, documents, workspace.layout.documents)
