@@ -83,6 +83,7 @@ def test_repair_mends_exactly_that(kit: Any, damaged: Path) -> None:
     ["corpus/documents.parquet", "corpus/tokens.safetensors", "corpus/tokenizer/tokenizer.json", "groups/exact.parquet",
      "design/block-00001.safetensors", "scores/exact.parquet"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_other_stages_are_repaired_too(kit: Any, tmp_path: Path, name: str) -> None:
     root = kit.copy(kit.quick, tmp_path / "c")
     flip_a_bit(root / name)
@@ -158,6 +159,7 @@ def put_a_folder(path: Path) -> None:
         lambda root: write(root / "logs" / "split-00003.jsonl", '{"event": "step", "time": "x", "loss": "a"}\n[1]\n'),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_odd_things_in_the_place_of_files(kit: Any, tmp_path: Path, harm: Any) -> None:
     root = kit.copy(kit.quick, tmp_path / "c")
     harm(root)

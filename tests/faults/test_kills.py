@@ -127,11 +127,13 @@ def test_models_trained_one_by_one_without_dask_are_the_same(kit: Any, tmp_path:
     kit.same(root, kit.quick)
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_as_two(kit: Any, tmp_path: Path) -> None:
     kit.campaigns.run(tmp_path / "c", "--set", "cluster.workers=1")
     kit.same(tmp_path / "c", kit.quick)
 
 
+@pytest.mark.slow
 def test_shares_of_the_splits_on_several_hosts_are_the_same(kit: Any, tmp_path: Path) -> None:
     root = prepared(kit, tmp_path / "c")
     shares = [kit.campaigns.start("train", root, "--splits", splits) for splits in ("0-3", "4-7", "2,3,4")]

@@ -80,6 +80,7 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["group", "sample", "train", "checkpoint", "aggregate"])
 def test_a_full_disk(kit: Any, tmp_path: Path, small_disk: Path, stage: str) -> None:
     root = small_disk / "c"

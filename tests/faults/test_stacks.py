@@ -12,7 +12,7 @@ import pytest
 import memo
 from tests.faults.conftest import contents, is_child, wait_for
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 STACKED = ("--set", "training.stack=4", "--set", "training.checkpoint_minutes=0.002", "--set", "training.epochs=60")
 POISON = """
 import memo.lm.stacks as module
