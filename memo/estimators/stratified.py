@@ -133,10 +133,11 @@ class Stratified:
 
     def _pair(self, count: Work, means: Work) -> None:
         """Takes the difference of the block's means for units whose blocks are alike and have no variance."""
-        first = self._first_count
-        if (first >= MINIMUM_FOR_ERROR).all():
+        if (self._first_count >= MINIMUM_FOR_ERROR).all():
             return
-        self._first_count = first = np.where(first.any(axis=0), first, count)
+        self._first_count = first = np.where(self._first_count.any(axis=0), self._first_count, count)
+        if (first >= MINIMUM_FOR_ERROR).all():  # none of them will be taken by differences
+            return
         there = (count > 0).any(axis=0)
         self._alike = self._alike & (((count == first) & (count > 0)).all(axis=0) | ~there)
         self._paired = self._paired + there
