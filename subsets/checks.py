@@ -12,11 +12,10 @@ from memo.sets import Sets
 from memo.splits import Block
 from memo.units import Units
 from subsets.designs.base import counts
-from subsets.designs.knockout import check_removed
+from subsets.designs.knockout import SMALLEST_CELL, check_removed
 from subsets.designs.resolution import Resolution, smallest_side
 
 SMALLEST_CORPUS = 2
-SMALLEST_CELL = 8  # expected splits on a side, below which a rung's score says next to nothing
 
 
 def check_enough_documents(units: Units) -> None:

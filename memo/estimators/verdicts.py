@@ -12,7 +12,6 @@ Shapes: D documents, R rules from the finest to the coarsest.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memo.estimators.checks import Floats, Ints
 from memo.estimators.student import t_quantile
@@ -65,9 +64,3 @@ def verdicts(gap: Floats, se: Floats, degrees: Floats, margin: float = MARGIN, c
     rule[open_] = GENERALIZES
     distance[open_] = slack[open_]
     return Verdicts(rule, low, high, distance)
-
-
-def corpus_verdicts(found: Verdicts, rules: int) -> NDArray[np.int64]:
-    """(rules + 2,) documents memorized at each rule, then those that generalize, then the undecided."""
-    counts = [int((found.rule == number).sum()) for number in range(rules)]
-    return np.array([*counts, (found.rule == GENERALIZES).sum(), (found.rule == UNDECIDED).sum()], dtype=np.int64)

@@ -157,19 +157,12 @@ def train_split(
             progress.flush()
             if state.epoch in training.evaluations:
                 report({"event": "evaluate", "split": split, "epoch": state.epoch})
-                nll, correct = _token_losses(setup, model, device)
-                loss_row, correct_row = by_document(nll, correct, setup.offsets)
-                _refuse_broken(loss_row, setup.offsets, split, state.epoch)
-                state.add_evaluation(loss_row, correct_row)
+                nll = _evaluate(setup, state)
             state.next_epoch()
             if checkpoints is not None and checkpoints.due():
                 checkpoints.save(state, report)
 
     model.eval()
-    kept = None
-    if setup.kept is not None:  # a checkpoint after the last evaluation does not hold what it found
-        nll = _token_losses(setup, model, device)[0] if nll is None else nll
-        kept = nll[tokens_of(setup.offsets, setup.kept)]
     return SplitResult(
         loss=state.loss.numpy(),
         n_correct=state.n_correct.numpy(),
@@ -178,8 +171,26 @@ def train_split(
         trained_tokens=state.tokens,
         padding_share=1.0 - state.tokens / state.positions,
         seconds=time.perf_counter() - started,
-        token_loss=kept,
+        token_loss=_kept(setup, state, nll),
     )
+
+
+def _evaluate(setup: Setup, state: State) -> np.ndarray:
+    """Measures every text, and gives the nats of every token: (N,)."""
+    nll, correct = _token_losses(setup, state.model, state.device)
+    loss_row, correct_row = by_document(nll, correct, setup.offsets)
+    _refuse_broken(loss_row, setup.offsets, state.split, state.epoch)
+    state.add_evaluation(loss_row, correct_row)
+    return nll
+
+
+def _kept(setup: Setup, state: State, nll: np.ndarray | None) -> np.ndarray | None:
+    """(n,) nats of the tokens that are wanted; nll: (N,) of the last evaluation, None where a checkpoint came after it,
+    which does not hold them."""
+    if setup.kept is None:
+        return None
+    nll = _token_losses(setup, state.model, state.device)[0] if nll is None else nll
+    return nll[tokens_of(setup.offsets, setup.kept)]
 
 
 def _token_losses(setup: Setup, model: PreTrainedModel, device: Device) -> tuple[np.ndarray, np.ndarray]:

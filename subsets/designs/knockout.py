@@ -23,7 +23,7 @@ from memo.sets import Sets
 from memo.splits import Block
 from memo.units import Units
 
-SMALLEST_CELL = 8  # expected splits
+SMALLEST_CELL = 8  # expected splits on a side, below which a score says next to nothing
 SMALLEST_FACTOR = 8  # the smallest control set is at most so much smaller than the largest
 MOST = 0.9  # share of the documents without a set that control sets may take
 

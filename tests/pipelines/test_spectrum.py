@@ -99,7 +99,9 @@ def test_effects_are_those_that_were_planted(root: Path) -> None:
     assert abs(topic["excess"].mean()) < 0.15 and abs(topic["rest"].mean()) < 0.15
     assert (table["excess"] - (table["total"] - table["size"])).abs().max() < 1e-12
     assert (table["n_removed"] == 24).all() and (table["tokens_removed"] == 0).all()
-    assert (table["n_in"] + (SPLITS - 24 - table["n_in"]) == 72).all()
+    campaign = memo.open(root)
+    places = [campaign.doc_ids.index(doc_id) for doc_id in table["doc_id"]]
+    assert table["n_in"].tolist() == campaign.included()[:, places].sum(axis=0).tolist()  # each is in one set alone
 
 
 def test_verdicts_are_those_of_the_planted_truth(root: Path) -> None:
@@ -124,7 +126,7 @@ def test_verdicts_are_those_of_the_planted_truth(root: Path) -> None:
 def test_the_command_line_shows_it(root: Path) -> None:
     data = json.loads(good("spectrum", root, "--json"))
     assert data["verdicts"]["memorized"] == len(ALONE) + len(PASSAGE) and len(data["rules"]) == 3
-    assert "6 documents memorized" not in good("spectrum", root, "--margin", "50")
+    assert "0 documents memorized, 60 generalize" in good("spectrum", root, "--margin", "50")
     said = good("spectrum", root, "--doc", "d0")
     assert "verdict: memorized at rule passage" in said
     assert good("spectrum", root, "--csv").splitlines()[0].split(",") == list(COLUMNS)
