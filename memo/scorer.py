@@ -76,6 +76,10 @@ class Rows:
     accuracy_out: Floats
     groups: "GroupLosses | None" = None
 
+    @property
+    def memorization_accuracy(self) -> Floats:
+        return self.accuracy_in - self.accuracy_out
+
 
 @dataclass(frozen=True)
 class GroupLosses:

@@ -17,13 +17,20 @@ def benjamini_hochberg(
 ) -> NDArray[np.float64]:
     """q-values of Benjamini and Hochberg (1995), (U,); NaN where a side has fewer than 16 splits or p is NaN."""
     p_values = np.asarray(p_values, dtype=np.float64)
-    usable = np.isfinite(p_values) & (np.minimum(n_in, n_out) >= MINIMUM_FOR_Q)
+    usable = np.isfinite(p_values) & (n_in >= MINIMUM_FOR_Q) & (n_out >= MINIMUM_FOR_Q)
+    if usable.all():  # millions of units: no copies
+        return _adjusted(p_values)
     q_values = np.full(p_values.shape, np.nan)
-    tested = p_values[usable]
-    order = np.argsort(tested)
-    # The least of p * tests / rank over all p-values that are no smaller.
-    raised = tested[order] * (len(tested) / np.arange(1, len(tested) + 1))
-    adjusted = np.empty_like(tested)
-    adjusted[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    q_values[usable] = adjusted
+    q_values[usable] = _adjusted(p_values[usable])
     return q_values
+
+
+def _adjusted(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(U,) the least of p * tests / rank over all p-values that are no smaller, at most 1."""
+    tests = len(p_values)
+    order = np.argsort(p_values)
+    raised = p_values[order]
+    raised *= tests / np.arange(1, tests + 1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+    return adjusted
