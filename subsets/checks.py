@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.design_settings import Design
+from memo.design_settings import SMALLEST_CELL, Design
 from memo.errors import DamagedError, UsageError
+from memo.groups import Index
 from memo.sets import Sets
 from memo.splits import Block
 from memo.units import Units
 from subsets.designs.base import counts
-from subsets.designs.knockout import SMALLEST_CELL, check_removed
+from subsets.designs.copies import check_copies
+from subsets.designs.knockout import check_removed, rarest_cell
 from subsets.designs.resolution import Resolution, smallest_side
 
 SMALLEST_CORPUS = 2
@@ -41,25 +43,36 @@ def check_cells(resolved: Sequence[Resolution], design: Design) -> None:
     )
 
 
-def fewest_splits(resolved: Sequence[Resolution], design: Design) -> int:
-    """Splits, in whole blocks, that such a design takes at least: on a ladder enough for every rung, else one block."""
+def fewest_splits(resolved: Sequence[Resolution], design: Design, sets: Sets | None = None, documents: int = 0) -> int:
+    """Splits, in whole blocks, that such a design takes at least: enough for every rung of a ladder, every number of
+    copies and every cell of the sets that are removed from so many documents; else one block."""
     size, wanted = design.block_size, 1.0
     if design.ladder:
         wanted = design.splits * SMALLEST_CELL / smallest_side(resolved)
+    if design.copies is not None:
+        wanted = max(wanted, SMALLEST_CELL * len(design.copies.counts))
+    if sets is not None:
+        wanted = max(wanted, SMALLEST_CELL / rarest_cell(design, sets, documents)[1])
     return max(1, math.ceil(wanted / size - 1e-9)) * size
 
 
-def check_block(block: Block, number: int, units: Units, design: Design, sets: Sets | None = None) -> None:
+def check_block(
+    block: Block, number: int, units: Units, design: Design, sets: Sets | None = None, copied: Index | None = None
+) -> None:
     """Checks one block as read back from disk. Raises `UsageError` for empty splits, `DamagedError` for the rest.
 
     sets: those that the design removes. Documents that share a unit with one of theirs are checked against the sets
-    alone: their coins were overruled.
+    alone: their coins were overruled. copied: documents of which a split has a number of copies.
     """
     where = f"design block {number}"
     pure = np.ones(units.chain.shape[1], dtype=bool)
+    if copied is not None:
+        check_copies(block, number, copied, units, design)
     if sets is not None:
         check_removed(block, number, sets, units, design)
         pure = ~np.isin(units.chain[-1], units.chain[-1, sets.members[0]])
+    if copied is not None:
+        pure[copied] = False
     if not np.array_equal(block.included[:, pure], units.included(block.asked, block.treated)[:, pure]):
         raise DamagedError(f"{where}: inclusion does not follow from the decisions; delete the block and sample again")
     if (block.treated & ~block.asked).any():

@@ -2,9 +2,13 @@
 
 Each set has a coin of its own, removed in probability x block splits of every block exactly where that is whole, and
 rounded by the coin where it is not. A document is in a split where the base took it in and none of its sets is removed.
-The coin of a unit that lost a document in a split does not count there: it is stored as not asked.
+The coin of a unit that lost a document in a split does not count there: it is stored as not asked. In a complement
+design it does not count in the opposite split either: half a pair beside whole ones is no independent sample, because
+what else is in two opposite splits is opposite as well (simulated with a third of the variance from there, intervals
+that take such splits for independent cover 92 %, those of whole pairs 95 %; totals and rests cover 94 and 95 %).
 
-Control sets are random documents of no other set, in sizes that grow by a constant factor up to the largest set's.
+Control sets are random documents of no other set, in sizes that grow by a constant factor up to the largest set's;
+before others such as flip coins alone.
 
 Shapes: b splits of a block, N documents, S sets, U units.
 """
@@ -15,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.design_settings import Design
+from memo.design_settings import SMALLEST_CELL, Design
 from memo.errors import DamagedError, UsageError
 from memo.groups import Groups, Index
 from memo.seeding import streams, uniforms, unit_keys
@@ -23,15 +27,26 @@ from memo.sets import Sets
 from memo.splits import Block
 from memo.units import Units
 
-SMALLEST_CELL = 8  # expected splits on a side, below which a score says next to nothing
 SMALLEST_FACTOR = 8  # the smallest control set is at most so much smaller than the largest
 MOST = 0.9  # share of the documents without a set that control sets may take
 
 
 def build_sets(
-    design: Design, rules: dict[str, Groups], doc_ids: list[str], n_tokens: NDArray[np.integer], seed: int
+    design: Design,
+    rules: dict[str, Groups],
+    doc_ids: list[str],
+    n_tokens: NDArray[np.integer],
+    seed: int,
+    spared: Index | None = None,
+    units: Units | None = None,
 ) -> Sets:
-    """The sets of a design and its control sets. Raises `UsageError` for sets that are too large or too many."""
+    """The sets of a design and its control sets, which have no document of `spared`.
+
+    Where units are given, control sets take documents that flip coins alone before others: one that goes with a set
+    takes its group's coin out of the split.
+
+    Raises `UsageError` for sets that are too large or too many.
+    """
     if design.knockout is None:
         raise ValueError("expected a design with knockouts, found none")
     sets = Sets.of_groups(rules)
@@ -39,7 +54,12 @@ def build_sets(
     if empty:
         raise UsageError(f"design.knockout: expected sets, found none of rule {empty[0]!r}; leave it out")
     _refuse_large(design, sets, n_tokens)
-    controls = _control_sets(design.knockout.size_controls, sets, doc_ids, n_tokens, seed)
+    free = np.setdiff1d(np.arange(len(doc_ids)), sets.members[0])
+    free = free if spared is None else np.setdiff1d(free, spared)
+    keys = streams(unit_keys(doc_ids[place] for place in free), "size controls", seed=seed)
+    grouped = np.zeros(len(free), dtype=bool) if units is None else units.sizes[units.chain[-1, free]] > 1
+    order = free[np.lexsort((uniforms(keys, 0), grouped))]
+    controls = _control_sets(design.knockout.size_controls, sets, order[n_tokens[order] > 0], n_tokens)
     sets = Sets.of_groups(rules, controls)
     _refuse_few(design, sets, doc_ids)
     return sets
@@ -57,18 +77,14 @@ def _refuse_large(design: Design, sets: Sets, n_tokens: NDArray[np.integer]) -> 
         )
 
 
-def _control_sets(number: int, sets: Sets, doc_ids: list[str], n_tokens: NDArray[np.integer], seed: int) -> list[Index]:
-    """Positions of the documents of each, in random order; they share none."""
+def _control_sets(number: int, sets: Sets, order: Index, n_tokens: NDArray[np.integer]) -> list[Index]:
+    """Positions of the documents of each, taken in this order; they share none."""
     if not number:
         return []
     tokens = sets.tokens(n_tokens)
     largest = int(tokens.max())
     smallest = max(1, min(int(tokens.min()), largest // SMALLEST_FACTOR))
     wanted = np.geomspace(smallest, largest, number) if number > 1 else np.array([float(largest)])
-    free = np.setdiff1d(np.arange(len(doc_ids)), sets.members[0])
-    keys = streams(unit_keys(doc_ids[place] for place in free), "size controls", seed=seed)
-    order = free[np.argsort(uniforms(keys, 0), kind="stable")]
-    order = order[n_tokens[order] > 0]
     total, chosen, begin = np.cumsum(n_tokens[order]), [], 0
     for size in wanted:
         if begin >= len(order):
@@ -86,22 +102,31 @@ def _control_sets(number: int, sets: Sets, doc_ids: list[str], n_tokens: NDArray
     return chosen
 
 
-def _refuse_few(design: Design, sets: Sets, doc_ids: list[str]) -> None:
-    """Every cell of the contrasts of every document expects enough splits."""
+def rarest_cell(design: Design, sets: Sets, documents: int) -> tuple[str, float, int]:
+    """The cell of the contrasts that expects the smallest share of the splits: its name, the share, and the document,
+    one that is in as many sets as any."""
     if design.knockout is None:
-        return
-    q, p = design.knockout.probability, design.include
-    number = sets.number_of(len(doc_ids))
+        raise ValueError("expected a design with knockouts, found none")
+    q, p, number = design.knockout.probability, design.include, sets.number_of(documents)
     worst = int(number.argmax())
     kept = (1 - q) ** (number[worst] - 1)
     cells = {"removed": q * kept, "kept and in": (1 - q) * kept * p, "kept and out": (1 - q) * kept * (1 - p)}
     name, share = min(cells.items(), key=lambda cell: cell[1])
+    return name, float(share), worst
+
+
+def _refuse_few(design: Design, sets: Sets, doc_ids: list[str]) -> None:
+    """Every cell of the contrasts of every document expects enough splits."""
+    name, share, worst = rarest_cell(design, sets, len(doc_ids))
     if design.splits * share < SMALLEST_CELL - 1e-9:
         enough = math.ceil(SMALLEST_CELL / share / design.block_size - 1e-9) * design.block_size
+        number = sets.number_of(len(doc_ids))[worst]
+        of_them = f"in {number} sets" if number > 1 else "in a set"
         raise UsageError(
-            f"design.knockout: document {doc_ids[worst]!r} is in {number[worst]} sets, so {design.splits} splits give "
-            f"{design.splits * share:.3g} in which one of them is {name} and the others are kept; expected at least "
-            f"{SMALLEST_CELL}; use {enough} splits, fewer sets, or another probability"
+            f"design.knockout: document {doc_ids[worst]!r} is {of_them}, so {design.splits} splits give "
+            f"{design.splits * share:.3g} in which {'one of them' if number > 1 else 'it'} is {name}"
+            f"{' and the others are kept' if number > 1 else ''}; expected at least {SMALLEST_CELL}; use {enough} "
+            "splits, fewer sets, or another probability"
         )
 
 
@@ -122,10 +147,16 @@ def draw_removed(design: Design, sets: Sets, block: int, seed: int) -> NDArray[n
     return removed
 
 
-def remove(block: Block, removed: NDArray[np.bool_], sets: Sets, units: Units) -> Block:
-    """The block without what was removed; coins of units that lost a document do not count there."""
+def remove(block: Block, removed: NDArray[np.bool_], sets: Sets, units: Units, paired: bool = False) -> Block:
+    """The block without what was removed; coins of units that lost a document do not count there.
+
+    paired: splits 0 and 1, 2 and 3, ... are opposite, and count together or not at all.
+    """
     gone = sets.gone(removed, block.included.shape[1])
-    asked = block.asked & ~_touched(gone, units)
+    touched = _touched(gone, units)
+    if paired:
+        touched = np.repeat(touched[0::2] | touched[1::2], 2, axis=0)
+    asked = block.asked & ~touched
     return replace(block, asked=asked, treated=block.treated & asked, included=block.included & ~gone, removed=removed)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memo.design_settings import Design
+from memo.groups import Index
 from memo.units import Units
+from subsets.designs.parts import Parts
 
 # Nats per model and document: measured on 224 GPT-2 models of 512 docstrings, 20 epochs. Other campaigns differ.
 TYPICAL_NOISE_NATS = 0.23
@@ -30,13 +32,22 @@ class Resolution:
         return noise * float(np.sqrt(1 / self.splits_in + 1 / self.splits_out))
 
 
-def resolutions(design: Design, units: Units) -> list[Resolution]:
-    """One per level, from the finest to the coarsest."""
-    return [_resolution(design, units, units.decided_share, level) for level in range(len(units.chain))]
+def resolutions(design: Design, units: Units, parts: Parts | None = None) -> list[Resolution]:
+    """One per level, from the finest to the coarsest.
+
+    parts: what else the design does: a unit that loses a document with a set does not count in that split, and
+    documents that are copied are left out, whose sides are not those of the base design.
+    """
+    parts = parts or Parts(design, units)
+    return [_resolution(design, units, parts.counting_share, level, parts.copied) for level in range(len(units.chain))]
 
 
-def _resolution(design: Design, units: Units, share: NDArray[np.float64], level: int) -> Resolution:
+def _resolution(
+    design: Design, units: Units, share: NDArray[np.float64], level: int, copied: Index | None
+) -> Resolution:
     members = np.unique(units.chain[level])
+    if copied is not None:
+        members = np.setdiff1d(members, units.chain[level, copied])
     if level > 0 or design.levels[0] != "document":
         members = members[units.sizes[members] > 1]
     least = float(share[members].min()) * design.splits if len(members) else 0.0

@@ -4,16 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from memo.design_settings import Design
 from memo.errors import DamagedError, UsageError
+from memo.estimators import memorization
 from memo.groups import Groups
-from memo.sets import CONTROL, Sets, read_sets, write_sets
+from memo.sets import CONTROL, Removal, Sets, read_sets, write_sets
 from memo.splits import Block, block_bytes, read_block
 from memo.units import Units, build_units
 from subsets.checks import check_block
-from subsets.designs import draw_block, keys_of_units
+from subsets.designs import draw_block, keys_of_units, resolutions
 from subsets.designs.knockout import build_sets, draw_removed, remove
+from subsets.designs.parts import Parts
 
 DOCUMENTS = 120
 DOC_IDS = [f"d{number}" for number in range(DOCUMENTS)]
@@ -46,7 +49,10 @@ def blocks_of(settings: Design, sets: Sets, units: Units, seed: int = 0) -> list
     keys = keys_of_units(DOC_IDS, units)
     before = [draw_block(settings, keys, units, number, seed) for number in range(settings.blocks)]
     removed = [draw_removed(settings, sets, number, seed) for number in range(settings.blocks)]
-    return [(block, remove(block, coins, sets, units)) for block, coins in zip(before, removed, strict=True)]
+    return [
+        (block, remove(block, coins, sets, units, settings.base == "complement"))
+        for block, coins in zip(before, removed, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("settings", [{}, {"base": "bernoulli"}, {"base": "complement"}, {"ladder": ("pairs",)}])
@@ -64,6 +70,8 @@ def test_a_removed_set_is_gone_and_nothing_else_moves(settings: dict[str, Any], 
         np.testing.assert_array_equal(after.included, before.included & ~gone)
         whole = np.array([[not gone[s, (units.chain == u).any(axis=0)].any() for u in range(units.count)]
                           for s in range(chosen.block_size)])  # fmt: skip
+        if chosen.base == "complement":
+            whole = np.repeat(whole[0::2] & whole[1::2], 2, axis=0)
         np.testing.assert_array_equal(after.asked, before.asked & whole)
         assert not (after.treated & ~after.asked).any()
         path = tmp_path / f"{number}.safetensors"
@@ -155,3 +163,71 @@ def test_damage_is_found() -> None:
     back[good.removed[:, 0].argmax(), 1] = True
     with pytest.raises(DamagedError, match="a document of a removed set is in a split"):
         check_block(Block(good.asked, good.treated, back, good.controls, good.removed), 0, units, chosen, sets)
+
+
+def test_what_a_group_loses_with_sets_is_counted_and_said() -> None:
+    chosen = design()
+    units, sets = units_for(chosen), build_sets(chosen, RULES, DOC_IDS, N_TOKENS, 0)
+    removed = np.concatenate([after.removed for _, after in blocks_of(chosen, sets, units)])
+    some = groups([0, 1], [3, 100, 6], [101, 102])
+    lost = sets.splits_lost(removed, some)
+    document, group = sets.members
+    for number in range(3):
+        mine = some.document[some.group == number]
+        touching = np.unique(group[np.isin(document, mine)])
+        assert lost[number] == removed[:, touching].any(axis=1).sum()
+    told = Removal(lost, False).explained("in no split that counts: no score", 1, 96)
+    assert told is not None and told.endswith(
+        f"; {lost[1]} of 96 splits do not count, they lost a document of it with a set"
+    )
+    assert Removal(lost, False).explained(None, 1, 96) is None
+    assert (
+        Removal(np.zeros(3, dtype=np.int64), True).explained("in no split: no score", 1, 96) == "in no split: no score"
+    )
+    own = Removal(lost, True).explained("x", 0, 96)
+    assert own is not None and own.startswith("removed whole by a coin of its own, see memo spectrum")
+
+
+def test_control_sets_leave_groups_alone_where_they_can() -> None:
+    chosen = design(ladder=("pairs",), splits=96)
+    units = units_for(chosen)
+    grouped = set(np.flatnonzero(units.sizes[units.chain[-1]] > 1))
+    sets = build_sets(chosen, RULES, DOC_IDS, N_TOKENS, 0, units=units)
+    document, group = sets.members
+    assert not grouped & set(document[np.isin(group, sets.controls)])
+    everything = build_sets(chosen, RULES, DOC_IDS, N_TOKENS, 0)
+    document, group = everything.members
+    assert grouped & set(document[np.isin(group, everything.controls)])  # unless they are told so
+
+
+def test_resolution_knows_what_sets_take_away() -> None:
+    chosen = design(ladder=("pairs",), splits=96, knockout={"size_controls": 0})
+    units, sets = units_for(chosen), build_sets(design(knockout={"size_controls": 0}), RULES, DOC_IDS, N_TOKENS, 0)
+    plain, less = resolutions(chosen, units), resolutions(chosen, units, Parts(chosen, units, sets))
+    assert plain[1].splits_in == pytest.approx(24)
+    assert less[1].splits_in == pytest.approx(24 * 0.75**2)  # pair (2, 3), in both passages' sets
+    times = Parts(chosen, units, sets).expected_times
+    assert times[3] == pytest.approx(0.5 * 0.75**2) and times[90] == 0.5
+
+
+def test_only_whole_pairs_of_opposite_splits_count() -> None:
+    """What else is in two opposite splits is opposite as well: here a third of the variance. Intervals cover."""
+    chosen = design(base="complement", splits=96)
+    units, sets = units_for(chosen), build_sets(chosen, RULES, DOC_IDS, N_TOKENS, 0)
+    in_one_set = 8
+    rng, inside = np.random.default_rng(0), []
+    for seed in range(60):
+        blocks = [after for _, after in blocks_of(chosen, sets, units, seed)]
+        asked, treated = (
+            np.concatenate([getattr(b, name) for b in blocks])[:, [in_one_set]] for name in ("asked", "treated")
+        )
+        assert (asked[0::2] == asked[1::2]).all() and 0 < asked.sum() < 96
+        pair = np.stack([side := rng.normal(0, np.sqrt(1 / 3), (48, 60)), -side], axis=1).reshape(96, 60)
+        losses = 4.0 - 0.5 * treated + 0.2 * (pair + rng.normal(0, np.sqrt(2 / 3), pair.shape))
+        wide = np.broadcast_to(treated, losses.shape), np.broadcast_to(asked, losses.shape)
+        found = memorization(losses, *wide, np.arange(96) // 2)
+        inside.append((found.ci_low <= 0.5) & (found.ci_high >= 0.5))
+    first = losses[:, 0].reshape(-1, 2)
+    gap = np.where(treated[0::2, 0], first[:, 1] - first[:, 0], first[:, 0] - first[:, 1])[asked[0::2, 0]]
+    assert found.p_value[0] == pytest.approx(stats.ttest_1samp(gap, 0).pvalue, abs=1e-12)
+    assert 0.93 <= np.mean(inside) <= 0.97
