@@ -266,7 +266,12 @@ class CampaignConfig(Section):
     def _unit_exists(self) -> "CampaignConfig":
         known = [DOCUMENT_RULE, *(spec.name for spec in self.rules)]
         removed = self.design.knockout.sets if self.design.knockout is not None else ()
-        named = (("unit", [self.design.unit]), ("ladder", self.design.ladder), ("knockout.sets", removed))
+        copies = self.design.copies
+        copied = [copies.rule] if copies is not None and copies.rule is not None else []
+        named = (
+            *(("unit", [self.design.unit]), ("ladder", self.design.ladder)),
+            *(("knockout.sets", removed), ("copies.rule", copied)),
+        )
         for key, names in named:
             for name in names:
                 if name not in known:

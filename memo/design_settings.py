@@ -12,6 +12,8 @@ from memo.sections import Count, Section
 DOCUMENT_RULE = "document"
 DEFAULT_BLOCK = 16
 SMALLEST_BLOCK, LARGEST_BLOCK = 8, 48  # that `auto` likes to take
+SPLITS_PER_COUNT = 16  # by default, where documents are copied
+SMALLEST_CELL = 8  # expected splits on a side, below which a score says next to nothing
 LADDER_BLOCK = 12  # at least: whole counts for three rungs at include 0.5
 
 
@@ -30,6 +32,34 @@ class Knockout(Section):
     def _rules_once(self) -> "Knockout":
         if DOCUMENT_RULE in self.sets or len(set(self.sets)) < len(self.sets):
             raise ValueError(f"sets: expected every rule once and never `document`, found {', '.join(self.sets)}")
+        return self
+
+
+class Copies(Section):
+    """Chosen documents that each split has so many times, in the place of their coins of the base design."""
+
+    counts: tuple[Annotated[int, Field(strict=True, ge=0, le=255)], ...] = Field(
+        (0, 1, 2, 4, 8), description="numbers of copies, each as often as the others; 0 is what the others are held to"
+    )
+    documents: tuple[str, ...] = Field((), description="identifiers of the chosen documents; or rule, or sample")
+    rule: str | None = Field(None, description="the documents of all groups of this rule")
+    sample: Count | None = Field(
+        None, description="so many at random, of those of the rule, else of all that stand alone in the design"
+    )
+
+    @model_validator(mode="after")
+    def _some_of_each(self) -> "Copies":
+        if 0 not in self.counts or len(self.counts) < 2 or list(self.counts) != sorted(set(self.counts)):
+            raise ValueError(
+                f"counts: expected 0 and at least one other number, rising, each once, found {list(self.counts)}"
+            )
+        if bool(self.documents) == bool(self.rule or self.sample):
+            raise ValueError(
+                "expected documents, or rule and sample or one of them, to say which documents are copied; found "
+                + ("both" if self.documents else "none")
+            )
+        if len(set(self.documents)) < len(self.documents):
+            raise ValueError("documents: expected every identifier once, found one twice; leave it out")
         return self
 
 
@@ -55,6 +85,7 @@ class Design(Section):
         0.5, description="probability that a unit is in a split"
     )
     knockout: Knockout | None = Field(None, description="sets that are removed whole by coins of their own")
+    copies: Copies | None = Field(None, description="chosen documents that a split has 0, 1, 2, ... times")
     max_removed: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         0.05, description="largest share of a split's tokens that a set may have"
     )
@@ -65,16 +96,26 @@ class Design(Section):
         return (DOCUMENT_RULE, *self.ladder) if self.ladder else (self.unit,)
 
     @property
+    def rules(self) -> tuple[str, ...]:
+        """Rules that the splits depend on, each once: the levels, those whose sets are removed, that of the copies."""
+        removed = self.knockout.sets if self.knockout is not None else ()
+        copied = self.copies.rule if self.copies is not None else None
+        names = dict.fromkeys((*self.levels, *removed, *([copied] if copied else [])))
+        return tuple(name for name in names if name != DOCUMENT_RULE)
+
+    @property
     def step(self) -> int:
         """Blocks must be multiples of this, so that every count in a balanced block is whole.
 
-        A unit with r units below and including it is taken in p / r and left in (1 - p) / r of the splits.
+        A unit with r units below and including it is taken in p / r and left in (1 - p) / r of the splits; a number of
+        copies is drawn in one of as many splits as there are numbers.
         """
         if self.base == "bernoulli":
             return 1
         include = Fraction(self.include).limit_denominator(1000)
         rungs = range(1, len(self.levels) + 1)
-        return math.lcm(*(share.denominator for r in rungs for share in (include / r, (1 - include) / r)))
+        of_base = math.lcm(*(share.denominator for r in rungs for share in (include / r, (1 - include) / r)))
+        return of_base if self.copies is None else math.lcm(of_base, len(self.copies.counts))
 
     @property
     def block_size(self) -> int:
@@ -120,7 +161,8 @@ class Design(Section):
         """The smallest block with 2 splits on either side; of independent coins any will do."""
         if self.base == "bernoulli":
             return 1
-        return math.ceil(2 / min(self.include, 1 - self.include) / self.step - 1e-6) * self.step
+        rarest = min(self.include, 1 - self.include, 1 / len(self.copies.counts) if self.copies is not None else 1)
+        return math.ceil(2 / rarest / self.step - 1e-6) * self.step
 
     @property
     def _largest(self) -> int:
@@ -130,8 +172,16 @@ class Design(Section):
     @model_validator(mode="before")
     @classmethod
     def _more_splits_for_a_ladder(cls, data: Any) -> Any:
-        # 64 splits are not whole blocks of a ladder.
-        return {"splits": 72, **data} if isinstance(data, Mapping) and data.get("ladder") else data
+        # 64 splits are not whole blocks of a ladder, nor of five numbers of copies.
+        if not isinstance(data, Mapping):
+            return data
+        if data.get("ladder"):
+            return {"splits": 72, **data}
+        copies = data.get("copies")
+        if copies is None or "splits" in data:
+            return data
+        counts = copies.get("counts") if isinstance(copies, Mapping) else copies.counts
+        return {"splits": SPLITS_PER_COUNT * (len(counts) if isinstance(counts, Sequence) else 5), **data}
 
     @model_validator(mode="after")
     def _one_kind_of_units(self) -> "Design":
@@ -151,6 +201,24 @@ class Design(Section):
         return self
 
     @model_validator(mode="after")
+    def _copies_fit(self) -> "Design":
+        if self.copies is None:
+            return self
+        if self.base == "complement":
+            raise ValueError(
+                "copies: expected the base balanced or bernoulli, found complement, whose opposite splits have no "
+                "numbers of copies between them; leave out base"
+            )
+        numbers = len(self.copies.counts)
+        if self.splits < SMALLEST_CELL * numbers:
+            enough = math.ceil(SMALLEST_CELL * numbers / self.step) * self.step
+            raise ValueError(
+                f"copies: {self.splits} splits give each of {numbers} numbers of copies {self.splits / numbers:.3g}; "
+                f"expected at least {SMALLEST_CELL}; use {enough} splits, or fewer counts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_blocks(self) -> "Design":
         if self.block == "auto" and not self.ladder and self.step <= LARGEST_BLOCK and not self._automatic(self.splits):
             raise ValueError(f"splits: {self._no_block()}")
@@ -159,6 +227,11 @@ class Design(Section):
             raise ValueError(
                 f"block: a ladder of {len(self.levels)} rungs, the document included, with include {self.include} is "
                 f"balanced in blocks of {self.step} splits and their multiples, found {size}"
+            )
+        if size % self.step and self.copies is not None and size % len(self.copies.counts):
+            raise ValueError(
+                f"block: a block of {size} splits cannot have each of {len(self.copies.counts)} numbers of copies as "
+                f"often as the others; take blocks of {self.step} splits or a multiple, or leave out block"
             )
         if size % self.step:
             raise ValueError(

@@ -18,6 +18,7 @@
     logs/split-00000.jsonl             training log
     scores/NAME.parquet                the score table of a rule
     diagnostics.json                   controls, reliability, what can be resolved
+    report.html                        all of it to look at, in one file
 
 `X.record.json` beside an artifact X is its completion record; an artifact without one does not exist.
 """
@@ -60,6 +61,10 @@ class Layout:
         return self.root / "diagnostics.json"
 
     @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
     def rejected(self) -> Path:
         return self.root / "corpus" / "rejected.parquet"
 
@@ -77,6 +82,10 @@ class Layout:
     @property
     def sets(self) -> Path:
         return self.root / "design" / "sets.parquet"
+
+    @property
+    def copied(self) -> Path:
+        return self.root / "design" / "copied.parquet"
 
     def block(self, block: int) -> Path:
         return self.root / "design" / f"block-{block:05d}.safetensors"

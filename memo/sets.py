@@ -1,4 +1,5 @@
-"""Sets of documents that a campaign removes whole by coins of their own, and the control sets beside them.
+"""Sets of documents that a campaign removes whole by coins of their own, and the control sets beside them; documents
+that it takes in several times.
 
     sets = read_sets(layout.sets)
     sets.members                        documents and sets, a row for every document of every set
@@ -19,6 +20,22 @@ from numpy.typing import NDArray
 from memo.groups import Groups, Index
 
 CONTROL = "size control"  # in place of the rule's name; no rule can have it, because of the space
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What the removal of sets does to the plain scores of a rule's groups, G of them."""
+
+    lost: Index  # (G,) splits in which a set with a document of the group is removed: they do not count
+    of_sets: bool  # the groups are themselves removed whole
+
+    def explained(self, reason: str | None, group: int, splits: int) -> str | None:
+        """The reason for a missing value, with what the sets have to do with it. splits: of all."""
+        if reason is None or not self.lost[group]:
+            return reason
+        if self.of_sets:
+            return f"removed whole by a coin of its own, see memo spectrum and knockout_scores(); plain score: {reason}"
+        return f"{reason}; {self.lost[group]} of {splits} splits do not count, they lost a document of it with a set"
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,14 @@ class Sets:
             lost[split, document[row[group]]] = True
         return lost
 
+    def splits_lost(self, removed: NDArray[np.bool_], groups: Groups) -> Index:
+        """(G,) in how many splits a set with a document of the group is removed; removed: (M, S)."""
+        lost = np.zeros(len(groups.ids), dtype=np.int64)
+        for row in removed:
+            gone = self.gone(row[None], groups.documents)[0]
+            lost += np.bincount(groups.group, weights=gone[groups.document], minlength=len(groups.ids)) > 0
+        return lost
+
     def number_of(self, documents: int) -> Index:
         """(N,) how many sets each document is in."""
         return np.bincount(self.members[0], minlength=documents)
@@ -107,3 +132,20 @@ def read_sets(path: Path, doc_ids: Sequence[str]) -> Sets:
     _, first = np.unique(group, return_index=True)
     rule, label = table["rule"].to_pylist(), table["group_id"].to_pylist()
     return Sets(tuple(rule[i] for i in first), tuple(label[i] for i in first), (document, group))
+
+
+def write_copied(path: Path, copied: Index, doc_ids: Sequence[str]) -> None:
+    """Documents that splits have so many times, as Parquet: doc_id, and document, its position in the corpus."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = pa.array([doc_ids[place] for place in copied], pa.string())
+    pq.write_table(pa.table({"doc_id": names, "document": copied}), path)
+
+
+def read_copied(path: Path) -> Index:
+    """Positions of the documents of such a file: (C,), rising."""
+    import pyarrow.parquet as pq
+
+    positions: Index = pq.read_table(path, columns=["document"])["document"].to_numpy()
+    return positions

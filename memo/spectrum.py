@@ -105,24 +105,30 @@ def knockout_scores(campaign: "Campaign", evaluation: int = -1, allow_partial: b
 
 
 def spectrum(
-    campaign: "Campaign", evaluation: int = -1, margin: float = MARGIN, allow_partial: bool = False
+    campaign: "Campaign", evaluation: int | None = -1, margin: float = MARGIN, allow_partial: bool = False
 ) -> pd.DataFrame:
     """Columns as in COLUMNS, sorted by document and from the finest to the coarsest rule.
 
-    margin: nats per token above which a gap counts as memorized.
+    evaluation: None takes the scores of the last one from their tables on disk. margin: nats per token above which a
+    gap counts as memorized.
     """
-    parts = [_base(campaign, rule, evaluation, allow_partial) for rule in _base_rules(campaign)]
+    parts = [_base(campaign, rule, evaluation, allow_partial) for rule in base_rules(campaign)]
     if campaign.config.design.knockout is not None:
-        parts.append(_removed(campaign, evaluation, allow_partial))
+        parts.append(_removed(campaign, -1 if evaluation is None else evaluation, allow_partial))
     table = pd.concat(parts, ignore_index=True)
-    bits = {rule: _bits(campaign, rule) for rule in table["rule"].unique()}
-    table["bits"] = table["rule"].map(bits).astype(float)
     position = {doc_id: place for place, doc_id in enumerate(campaign.doc_ids)}
-    table["place"] = table["doc_id"].map(position)
+    return finished(campaign, table.assign(place=table["doc_id"].map(position)), margin)[list(COLUMNS)]
+
+
+def finished(campaign: "Campaign", gaps: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Sorted, with bits, corrected intervals and verdicts. gaps: a row for every text and set, texts numbered by
+    `place`."""
+    bits = {rule: _bits(campaign, rule) for rule in gaps["rule"].unique()}
+    table = gaps.assign(bits=gaps["rule"].map(bits).astype(float))
     table = table.sort_values(["place", "nesting", "removed_share", "rule", "group_id"], ignore_index=True)
-    table = _with_verdicts(table, len(campaign.doc_ids), margin)
+    table = _with_verdicts(table, int(table["place"].max()) + 1 if len(table) else 0, margin)
     table.attrs["margin"] = margin
-    return table[list(COLUMNS)]
+    return table
 
 
 def corpus_spectrum(entries: pd.DataFrame) -> pd.DataFrame:
@@ -145,18 +151,22 @@ def corpus_spectrum(entries: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _base_rules(campaign: "Campaign") -> list[str]:
+def base_rules(campaign: "Campaign") -> list[str]:
     """All rules but those whose sets are removed."""
     knockout_rules = campaign.config.design.knockout.sets if campaign.config.design.knockout is not None else ()
     return [rule for rule in campaign.rules() if rule not in knockout_rules]
 
 
-def _base(campaign: "Campaign", rule: str, evaluation: int, allow_partial: bool) -> pd.DataFrame:
-    scores = campaign.scores(rule, evaluation, allow_partial)
+def nesting_of(campaign: "Campaign", rule: str) -> int:
+    """0 for the document, then the rungs of the design; rules outside it come after."""
     levels = [DOCUMENT_RULE, *(level for level in campaign.config.design.levels if level != DOCUMENT_RULE)]
-    nesting = levels.index(rule) if rule in levels else len(levels)
+    return levels.index(rule) if rule in levels else len(levels)
+
+
+def _base(campaign: "Campaign", rule: str, evaluation: int | None, allow_partial: bool) -> pd.DataFrame:
+    scores = campaign.scores(rule, evaluation, allow_partial)
     table = scores[["doc_id", "rule", "group_id", "group_size", "removed_share", "n_in", "n_out"]].copy()
-    table["nesting"] = nesting
+    table["nesting"] = nesting_of(campaign, rule)
     table["gap"], table["se"] = scores["memorization"], scores["se"]
     # The table has ends of an interval and no degrees of freedom; they say the same.
     half = (scores["ci_high"] - scores["memorization"]).to_numpy(dtype=np.float64)
@@ -169,7 +179,13 @@ def _base(campaign: "Campaign", rule: str, evaluation: int, allow_partial: bool)
 
 
 def _removed(campaign: "Campaign", evaluation: int, allow_partial: bool) -> pd.DataFrame:
-    sets, rows, found, curve = knockout_effects(campaign, evaluation, allow_partial)
+    return rows_of_sets(campaign, *knockout_effects(campaign, evaluation, allow_partial))
+
+
+def rows_of_sets(
+    campaign: "Campaign", sets: Sets, rows: NDArray[np.int64], found: Knockout, curve: SizeCurve | None
+) -> pd.DataFrame:
+    """The part of a spectrum that is about these rows of the sets' members."""
     document, group = sets.members[0][rows], sets.members[1][rows]
     decides = found.total if curve is None else found.excess
     return pd.DataFrame(

@@ -28,6 +28,7 @@ from memo.estimators.scores import reasons
 from memo.estimators.stratified import MINIMUM_FOR_ERROR
 from memo.groups import Groups, Index
 from memo.scorer import GroupLosses, GroupSums, Part, Piece, Rows, Scorer, pieces
+from memo.sets import Removal
 from memo.splits import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class ScoredRule:
     include: float  # probability that a unit is in a split
     models: tuple[int, int]  # splits that the scores are from, and splits of the campaign
     until: Mapping[str, Any] | None = None  # the goal that decided how many splits there are, where one did
+    removal: Removal | None = None  # where the design removes sets whole
 
     def score(self, start: int, losses: NDArray[np.floating], correct: NDArray[np.floating]) -> Rows:
         """Rows of documents start .. start + B. losses: (M, B) nats per token; correct: (M, B) right next tokens."""
@@ -230,9 +232,12 @@ class ScoredRule:
         if len(n_in) and min(n_in.min(), n_out.min()) < MINIMUM_FOR_ERROR:
             found = pa.array(reasons(n_in, n_out), pa.string())
         given = pa.array(self.contrast.reason, pa.string())
-        if given.null_count == len(given):
+        if given.null_count < len(given):
+            found = pc.coalesce(given.take(pa.array(self.groups.group)), found)
+        if self.removal is None or found.null_count == len(found):
             return found
-        return pc.coalesce(given.take(pa.array(self.groups.group)), found)
+        rows = zip(found.to_pylist(), self.groups.group.tolist(), strict=True)
+        return pa.array([self.removal.explained(reason, group, self.models[0]) for reason, group in rows], pa.string())
 
 
 def _joined(parts: Sequence[Rows], name: str) -> NDArray[Any]:

@@ -1,38 +1,109 @@
-"""The only place that makes untrusted text fit to be shown.
+"""The only place that makes untrusted text fit to be shown: on the terminal, in HTML, inside a script, in CSV.
 
-Documents, identifiers and labels may hold anything: terminal escapes, bidirectional overrides, formulas. Nothing in
-them is ever interpreted.
+Documents, identifiers, metadata and labels may hold anything: terminal escapes, bidirectional overrides, markup,
+formulas. Nothing in them is ever interpreted. Characters that cannot be seen are shown as Python writes them, `\\x1b`.
 """
 
+import html
+import json
+import re
 import unicodedata
+from typing import Any
+
+from memo.plain import finite
 
 # Characters that move the cursor, reorder the line or are not there to be seen: controls, formats, surrogates, private.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_LINES = frozenset("\n\t")
+_JOINERS = frozenset("\u200c\u200d")  # Persian, Hindi and emoji are written with them, and they move nothing else
+_UNSAFE_IN_SCRIPT = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+# A spreadsheet takes these for the beginning of a formula, some of them also in their full-width forms (OWASP, CSV
+# injection).
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def for_terminal(text: str, width: int | None = None) -> str:
-    """One line of printable characters; the others are shown as escapes. Cut to `width` characters with an ellipsis."""
-    if width is not None and len(text) > 4 * width:
-        text = text[: 4 * width]  # enough for the cut below, however long the document is
-    flat = " ".join(text.split())
-    shown = "".join(_visible(character) for character in flat)
-    return shown if width is None or len(shown) <= width else shown[: max(width - 1, 0)] + "…"
+    """One line of printable characters, cut to `width` columns of the terminal with an ellipsis.
+
+    A Chinese character takes two columns, a combining accent none. The time does not grow with what is cut off.
+    """
+    if width is None:
+        return _visible(" ".join(text.split()))
+    text = text.strip()
+    begin = text[: 8 * width + 64]  # enough for the cut, however long the document is
+    shown = _visible(" ".join(begin.split()))
+    cut = _first_columns(shown, width)
+    if len(cut) == len(shown) and len(begin) == len(text):
+        return shown
+    return _first_columns(shown, width - 1) + "…" if width > 0 else ""
+
+
+def columns_of(text: str) -> int:
+    """Columns that a printable text takes on a terminal."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def paragraphs_for_terminal(text: str) -> str:
     """The same with line breaks kept."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join("".join(_visible(c) for c in line.replace("\t", "    ")) for line in lines)
+    return _visible(text.replace("\r\n", "\n").replace("\t", "    "), kept=_LINES)
+
+
+def for_html(text: str) -> str:
+    """Fit for the content of an HTML element and for a quoted attribute: no markup, no character that reorders.
+
+    Line breaks and tabs are kept. The element around it should have the classes of `NO_MATH`, where a notebook may
+    look for formulas.
+    """
+    return html.escape(for_text_node(text), quote=True)
+
+
+def for_text_node(text: str) -> str:
+    """The same for a script that sets it as text (`textContent`), where markup is none: only unseen characters go."""
+    return _visible(text.replace("\r\n", "\n"), kept=_LINES | _JOINERS)
+
+
+# MathJax, which notebooks run over every output, leaves elements of these classes alone.
+NO_MATH = "tex2jax_ignore mathjax_ignore"
+
+
+def for_script(data: Any) -> str:
+    """JSON for the inside of `<script type="application/json">`: it cannot end the element, and parses back as it was.
+
+    NaN and infinity, which JSON does not have, become null. A lone surrogate stays one, as `\\ud800`.
+    """
+    text = json.dumps(finite(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _UNSAFE_IN_SCRIPT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def for_csv(value: object) -> object:
-    """A cell that a spreadsheet does not take for a formula (OWASP, CSV injection)."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value
+    """A cell that no spreadsheet takes for a formula, and that moves no cursor when it is printed."""
+    if not isinstance(value, str):
+        return value
+    shown = _visible(value, kept=_LINES | _JOINERS)
+    begins = value[:1] in ("\t", "\r", "\n") or value.lstrip().startswith(_FORMULA)
+    return "'" + shown if begins else shown
 
 
-def _visible(character: str) -> str:
-    if unicodedata.category(character) not in _UNSHOWN:
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+def _visible(text: str, kept: frozenset[str] = frozenset()) -> str:
+    """The text with every character that is not shown, but those kept, as an escape."""
+    if text.isprintable():
+        return text
+    hidden = {c for c in set(text) - kept if unicodedata.category(c) in _UNSHOWN}
+    escapes = {ord(c): c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in hidden}
+    return text.translate(escapes) if escapes else text
+
+
+def _first_columns(text: str, width: int) -> str:
+    """As many characters as fit."""
+    if width >= 2 * len(text):
+        return text
+    from rich.cells import cell_len
+
+    used = 0
+    for place, character in enumerate(text):
+        used += cell_len(character)
+        if used > width:
+            return text[:place]
+    return text

@@ -8,7 +8,7 @@ A token is a target once, so the mean of a text's tokens is its loss. What is ke
 Shapes: M splits, n tokens of one text, K texts kept, D documents, evaluation texts and controls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ from memo.estimators import memorization
 from memo.layout import Layout
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from memo.campaign import Campaign
 
 
@@ -126,15 +128,24 @@ def spans(layout: Layout, column: int, text: str) -> pd.DataFrame:
 
     A character of several tokens belongs to each of them: a byte of it is no text of its own.
     """
+    return spans_of(layout, {column: text})[column]
+
+
+def spans_of(layout: Layout, texts: Mapping[int, str]) -> dict[int, pd.DataFrame]:
+    """The same of many texts, by their columns in the loss files."""
     from tokenizers import Tokenizer
 
-    with safe_open(layout.tokens, framework="numpy") as file:
-        begin, end = file.get_slice("offsets")[column : column + 2]
-        trained: NDArray[np.int32] = file.get_slice("tokens")[int(begin) : int(end)]
     tokenizer = Tokenizer.from_file(str(layout.tokenizer / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # "encode them as text", despite the name
+    with safe_open(layout.tokens, framework="numpy") as file:
+        offsets, tokens = file.get_tensor("offsets"), file.get_slice("tokens")
+        trained = {column: tokens[int(offsets[column]) : int(offsets[column + 1])] for column in texts}
+    return {column: _spans(layout, tokenizer, trained[column], text) for column, text in texts.items()}
+
+
+def _spans(layout: Layout, tokenizer: "Tokenizer", trained: NDArray[np.int32], text: str) -> pd.DataFrame:
     encoding = tokenizer.encode(text, add_special_tokens=False)
     if not np.array_equal(encoding.ids, trained):
         raise DamagedError(
@@ -150,3 +161,23 @@ def spans(layout: Layout, column: int, text: str) -> pd.DataFrame:
             "token": [text[start:stop] for start, stop in places],
         }
     )
+
+
+def read_many(layout: Layout, splits: Sequence[int], columns: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+    """Nats of every token of many texts, (M, n) each, by their columns in the loss files; opens each file once.
+
+    A text that a split has not kept is left out, and so are all where a split has kept none.
+    """
+    if not splits or any(not layout.token_losses(split).exists() for split in splits):
+        return {}
+    n_tokens = _n_tokens(layout)
+    found: dict[int, list[NDArray[np.float32]]] = {column: [] for column in columns}
+    for split in splits:
+        with safe_open(layout.token_losses(split), framework="numpy") as file:
+            texts, nll = file.get_tensor("text"), file.get_slice("nll")
+            starts = np.concatenate([[0], np.cumsum(n_tokens[texts])])
+            for column in columns:
+                place = int(np.searchsorted(texts, column))
+                if place < len(texts) and texts[place] == column:
+                    found[column].append(nll[int(starts[place]) : int(starts[place + 1])])
+    return {column: np.stack(rows) for column, rows in found.items() if len(rows) == len(splits)}

@@ -16,7 +16,7 @@ from memo.layout import Layout
 from memo.lock import writer
 from pipelines.progress import Reporter
 from pipelines.stages import stage
-from pipelines.workspace import open_workspace, settle
+from pipelines.workspace import open_workspace, settle, settled
 
 ENOUGH = 8  # splits on a side
 
@@ -34,8 +34,8 @@ def add_rule(root: Path, text: str, reporter: Reporter) -> dict[str, Any]:
     config = with_rule(workspace.config, text, Path.cwd())
     name = config.rules[-1].name
     with writer(Layout(root).lock):
+        stage("group")(settled(config, root), reporter)  # a rule that fails leaves the campaign as it was
         workspace = settle(config, root)
-        stage("group")(workspace, reporter)
         campaign = open_campaign(root)
         trained = campaign.trained_splits()
         found = _counts(campaign, name, trained)

@@ -213,6 +213,7 @@ def packed_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> Score
         include=design.include,
         models=(len(used), design.splits),
         until=campaign.config.until.goal,
+        removal=campaign.removal(name, used),
     )
     return scored if campaign.config.imported is None else of_imported(scored, campaign.config.imported)
 

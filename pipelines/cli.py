@@ -4,18 +4,23 @@ Every heavy import is inside the command that needs it: help, status and configu
 """
 
 import errno
+import io
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memo.errors import MemoError, UsageError
-from pipelines import commands_exchange, commands_run, commands_show
-from pipelines.options import QuietOption
+from memo.text import for_terminal
+from pipelines import commands_exchange, commands_report, commands_run, commands_show
+from pipelines.options import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from memo.campaign import Campaign
 
 
 def _version(wanted: bool) -> None:
@@ -40,14 +45,23 @@ STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Options that come before the command."""
+    context.obj = _write_report
+
+
+def _write_report(campaign: "Campaign", path: Path) -> None:
+    from analysis.report import write_report
+
+    write_report(campaign, path)
 
 
 @app.command()
 def demo(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Campaign directory.")] = Path("campaigns/demo"),
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Runs the embedded example from corpus to scores.
@@ -56,11 +70,11 @@ def demo(
     """
     from pipelines.demo import RULE, print_demo, run_demo
 
-    campaign = run_demo(directory, quiet)
+    campaign = run_demo(directory, quiet, _write_report)
     from analysis.guesses import planted_guesses
     from analysis.summary import by_kind, extremes
 
-    print_demo(campaign, *extremes(campaign, RULE), by_kind(campaign), planted_guesses(campaign))
+    print_demo(campaign, *extremes(campaign, RULE), by_kind(campaign), planted_guesses(campaign), as_json)
 
 
 for command in (
@@ -70,6 +84,7 @@ for command in (
     app.command()(command)
 app.command("show")(commands_show.show_document)
 app.command()(commands_show.spectrum)
+app.command()(commands_report.report)
 app.command()(commands_run.verify)
 app.command("import")(commands_exchange.import_)
 app.command()(commands_exchange.export)
@@ -81,6 +96,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments or bool(os.environ.get("MEMO_DEBUG"))
     signal.signal(signal.SIGTERM, _terminate)
+    _print_anything()
     try:
         code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
     except (SystemExit, typer.Exit) as stop:
@@ -97,6 +113,13 @@ def main() -> None:
     if code in STOPPED:  # typer turns Ctrl-C into an exit of its own, whose code it returns
         _complain("stopped; the same command goes on", code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_anything() -> None:
+    """A character that the terminal's encoding lacks is printed as an escape, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: Exception) -> int:
@@ -121,7 +144,7 @@ def _file_of(error: OSError) -> str:
 def _complain(message: str, code: int) -> int:
     if not message:  # a call without arguments was answered with the help
         return code
-    print(f"memo: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"memo: error: {for_terminal(message)}", file=sys.stderr)
     return code
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.options import DirArgument, DirOption, QuietOption
+from pipelines.options import DirArgument, DirOption, JsonOption, QuietOption
+from pipelines.terminal import say
 
 
 def import_(
@@ -38,6 +39,7 @@ def import_(
         int | None, typer.Option("--blocks", min=1, help="The design was balanced in so many blocks of equal size.")
     ] = None,
     block_size: Annotated[int | None, typer.Option("--block-size", min=1, help="Models in such a block.")] = None,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Takes losses and masks made elsewhere, as a campaign.
@@ -51,9 +53,14 @@ def import_(
     sources = Sources(losses, masks, correct, accuracy, documents, texts, blocks, block_size)
     workspace, before = run_import(sources, directory, Reporter(quiet))
     models = workspace.config.design.splits
+    if as_json:
+        from pipelines.show import print_json
+
+        print_json({"models": models, "already_imported": before, "scored": bool(workspace.rules)})
+        return
     done = "already imported" if before else "imported"
     following = f"memo aggregate {directory}" if workspace.rules else "memo.open(...).influence()"
-    print(f"{done}: {models} models; next: {following}")
+    say(f"{done}: {models} models; next: {following}")
 
 
 def export(
@@ -68,6 +75,7 @@ def export(
         bool, typer.Option("--all-evaluations", help="Losses of every evaluation, not of the last alone.")
     ] = False,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="The models that are there.")] = False,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Writes losses, masks, decisions and identifiers for other tools.
@@ -78,4 +86,9 @@ def export(
     from pipelines.progress import Reporter
 
     path, models = run_export(directory, form, out, everything, allow_partial, Reporter(quiet))
-    print(f"wrote {path}: {models} models, {path.stat().st_size / 1e6:,.1f} MB")
+    if as_json:
+        from pipelines.show import print_json
+
+        print_json({"path": str(path), "models": models, "bytes": path.stat().st_size})
+        return
+    say(f"wrote {path}: {models} models, {path.stat().st_size / 1e6:,.1f} MB")

@@ -1,7 +1,7 @@
 """Commands that make something: a campaign file, a campaign, one of its stages, what is damaged."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from pipelines.options import (
     UntilReliabilityOption,
     UntilSeOption,
 )
+from pipelines.terminal import say
 
 if TYPE_CHECKING:
     from memo.cluster_settings import Cluster
@@ -40,14 +41,15 @@ def init(
 
     if not (slurm and path.exists()):
         write_template(path)
-        print(f"wrote {path}; set corpus.path, then: memo run {path} --dir campaigns/{path.stem}")
+        say(f"wrote {path}; set corpus.path, then: memo run {path} --dir campaigns/{path.stem}")
     if slurm:
         script = path.with_suffix(".sbatch")
         write_array_script(path, script)
-        print(f"wrote {script}; its comments say what to run before and after: sbatch {script}")
+        say(f"wrote {script}; its comments say what to run before and after: sbatch {script}")
 
 
 def run(
+    context: typer.Context,
     config: ConfigArgument,
     directory: DirOption,
     override: SetOption = None,
@@ -57,6 +59,8 @@ def run(
     until_reliability: UntilReliabilityOption = None,
     max_splits: MaxSplitsOption = None,
     allow_partial: PartialOption = False,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Make DIR/report.html at the end.")] = True,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Runs every stage; run it again and it goes on where it stopped.
@@ -74,20 +78,28 @@ def run(
     goals = [f"{key}={value}" for key, value in goal.items() if value is not None]
     settings = load(config, [*(override or ()), *goals])
     cluster = _cluster(settings.cluster, scheduler, slurm)
-    workspace, before = run_config(settings, directory, reporter, cluster=cluster, allow_partial=allow_partial)
-    _print_diagnostics(workspace)
+    how: dict[str, Any] = {"cluster": cluster, "allow_partial": allow_partial, "report": context.obj if page else None}
+    workspace, before = run_config(settings, directory, reporter, **how)
     total, used = workspace.config.design.splits, len(workspace.usable_splits())
+    _print_outcome(workspace, {"models": used, "of": total, "already_complete": before}, as_json)
     if used < total:
         raise PartialError(f"partial: {used} of {total} models; see which: memo status {directory} --missing")
-    print(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
+    if not as_json:
+        say(f"{'already complete' if before else 'complete'}: {total} models; see them with: memo scores {directory}")
+        if page:
+            say(f"report: {workspace.layout.report}")
 
 
-def _print_diagnostics(workspace: "Workspace") -> None:
-    from pipelines.diagnose import in_words
+def _print_outcome(workspace: "Workspace", outcome: dict[str, Any], as_json: bool) -> None:
+    from memo.in_words import in_words
     from pipelines.status import saved_diagnostics
 
     found = saved_diagnostics(workspace)
-    if found is not None:
+    if as_json:
+        from pipelines.show import print_json
+
+        print_json({**outcome, "diagnostics": found})
+    elif found is not None:
         print("\n".join(in_words(found)))
 
 
@@ -202,6 +214,7 @@ def _stage(name: str, directory: Path, quiet: bool, allow_partial: bool = False)
 
 
 def verify(
+    context: typer.Context,
     directory: DirArgument,
     repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged anew, and only that.")] = False,
     scheduler: SchedulerOption = None,
@@ -225,7 +238,7 @@ def verify(
         for finding in data["findings"]:
             reporter.line(f"repair: {finding['path']}: {finding['problem']}")
         cluster = _cluster(open_workspace(directory).config.cluster, scheduler, slurm)
-        verification.repair(directory, data["findings"], reporter, cluster)
+        verification.repair(directory, data["findings"], reporter, cluster, context.obj)
         data = verification.verify(directory, reporter)
     print_json(data) if as_json else print_verified(data, directory)
     if data["findings"]:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from memo.errors import MemoError, UsageError
-from pipelines.options import ConfigArgument, DirArgument, JsonOption, QuietOption, SetOption
+from memo.text import for_terminal
+from pipelines.completion import rule_names
+from pipelines.options import ConfigArgument, DirArgument, JsonOption, QuietOption, RuleOption, SetOption
 
 
 def plan(
@@ -42,7 +44,9 @@ def status(
     missing: Annotated[
         bool, typer.Option("--missing", help="The splits without losses, and on which side of the coins they are.")
     ] = False,
-    rule: Annotated[str, typer.Option("--rule", help="With --missing: whose coins.")] = "document",
+    rule: Annotated[
+        str, typer.Option("--rule", help="With --missing: whose coins.", autocompletion=rule_names)
+    ] = "document",
     as_json: JsonOption = False,
 ) -> None:
     """What is done, also while it runs.
@@ -69,10 +73,13 @@ def status(
 
 def scores(
     directory: DirArgument,
-    rule: Annotated[str, typer.Option("--rule", help="What was kept or left out together.")] = "document",
+    rule: RuleOption = "document",
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only this many, the most memorized.")] = None,
     siblings: Annotated[
         bool, typer.Option("--siblings", help="The document score by the number of its siblings in the split.")
+    ] = False,
+    copies: Annotated[
+        bool, typer.Option("--copies", help="What so many copies of a document do, where the design copies some.")
     ] = False,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
@@ -87,6 +94,11 @@ def scores(
     if as_json and as_csv:
         raise UsageError("expected --json or --csv, found both")
     campaign = open_campaign(directory)
+    if copies:
+        from pipelines.show_copies import print_copies
+
+        print_copies(campaign.copies_scores(), as_json, as_csv)
+        return
     _warn_if_stale(directory, rule)
     if siblings and rule == "document":
         raise UsageError("--siblings: expected the rule whose groups are meant, for instance --rule near")
@@ -109,7 +121,7 @@ def scores(
 
 def _print_controls(directory: Path) -> None:
     """Before any score is believed."""
-    from pipelines.diagnose import controls_in_words
+    from memo.in_words import controls_in_words
     from pipelines.status import saved_diagnostics
     from pipelines.workspace import open_workspace
 
@@ -123,17 +135,14 @@ def _models(directory: Path, attributes: Mapping[Any, Any]) -> str:
     used, planned = attributes.get("models"), attributes.get("of")
     if used == planned:
         return ""
-    print(
-        f"memo: from {used} of {planned} models; whether the others are missing at random: "
-        f"memo status {directory} --missing",
-        file=sys.stderr,
-    )
+    line = f"memo: from {used} of {planned} models; whether the others are missing at random: "
+    print(for_terminal(f"{line}memo status {directory} --missing"), file=sys.stderr)
     return f"; {used} of {planned} models"
 
 
 def _note_goal(attributes: Mapping[Any, Any]) -> None:
     """Says where the number of models was not fixed beforehand."""
-    from pipelines.diagnose import goal_in_words
+    from memo.in_words import goal_in_words
 
     for line in goal_in_words(attributes.get("until")):
         print(f"memo: {line}; intervals cover a little less than they say", file=sys.stderr)
@@ -143,7 +152,8 @@ def _warn_if_stale(directory: Path, rule: str) -> None:
     from pipelines.status import stale_scores
 
     if stale_scores(directory, rule):
-        print(f"memo: this table is older than the campaign; renew it: memo aggregate {directory}", file=sys.stderr)
+        line = f"memo: this table is older than the campaign; renew it: memo aggregate {directory}"
+        print(for_terminal(line), file=sys.stderr)
 
 
 def show_document(
@@ -156,14 +166,15 @@ def show_document(
     Example: memo show campaigns/demo planted:uuid:00
     """
     from memo.campaign import open_campaign
-    from pipelines import show_document as shown
+    from memo.document import document_data
     from pipelines.show import print_json
+    from pipelines.show_document import print_document
 
     campaign = open_campaign(directory)
     if as_json:
-        print_json(shown.document(campaign, document))
+        print_json(document_data(campaign, document))
     else:
-        shown.print_document(campaign, document)
+        print_document(campaign, document)
 
 
 def spectrum(
@@ -191,7 +202,12 @@ def spectrum(
         entries = entries[entries["doc_id"] == document]
         if entries.empty:
             raise UsageError(f"no document has the id {document!r}; see campaign.documents()")
-    show_spectrum.print_spectrum(entries, margin, document, as_json, as_csv)
+    controls = None
+    if document is None and not as_csv:
+        from memo.spectrum_controls import false_calls
+
+        controls = false_calls(campaign, margin=margin, allow_partial=allow_partial)
+    show_spectrum.print_spectrum(entries, margin, document, as_json, as_csv, controls)
 
 
 def doctor(as_json: JsonOption = False) -> None:

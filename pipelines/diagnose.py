@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memo.in_words import SIGNIFICANT
 from memo.store import is_done, publishing
 from pipelines.workspace import Workspace
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from memo.campaign import Campaign
 
 PLANTED_COLUMN = "planted"  # of the documents, where the corpus has planted ones
-SIGNIFICANT = 0.05
 
 
 def run(workspace: Workspace, splits: Sequence[int]) -> None:
@@ -76,7 +76,7 @@ def _at_least(count: int, tests: int) -> float | None:
 def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str, Any]:
     """Reliability and the gap that can be resolved, one column per group of the rule."""
     from memo import seeding
-    from memo.campaign import read_losses
+    from memo.campaign_data import read_losses
     from memo.estimators.reliability import choose_documents, diagnose
     from pipelines.aggregate import packed_rule, scored_splits
 
@@ -118,46 +118,3 @@ def _planted(campaign: "Campaign", scored: Any) -> Any:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def in_words(found: dict[str, Any]) -> list[str]:
-    """Lines for people: the controls first."""
-    return [*controls_in_words(found["controls"]), *_rules_in_words(found), *goal_in_words(found.get("until"))]
-
-
-def goal_in_words(goal: dict[str, Any] | None) -> list[str]:
-    """A stop rule, where the number of splits was decided by one."""
-    if not goal:
-        return []
-    told = ", ".join(f"{key} {value}" for key, value in goal.items() if value is not None)
-    return [f"the number of models was not fixed beforehand but grew towards a goal ({told})"]
-
-
-def controls_in_words(found: dict[str, Any]) -> list[str]:
-    lines = []
-    phantoms, canaries = found["phantoms"], found["canaries"]
-    if phantoms["number"]:
-        bad = phantoms["p_value"] is not None and phantoms["p_value"] < 0.001
-        lines.append(
-            f"phantoms: {phantoms['number']} texts that no model saw score {phantoms['mean']:+.3f} on average, "
-            f"{phantoms['significant']} at p < {SIGNIFICANT} ({phantoms['expected_significant']:.1f} expected)"
-            + ("; far too many: do not believe the scores" if bad else "")
-        )
-    if canaries["number"]:
-        by_copies = ", ".join(f"{copies}: {mean:.2f}" for copies, mean in canaries["mean_by_copies"].items())
-        lines.append(f"canaries: {canaries['number']} planted texts, mean score by copies: {by_copies}")
-    return lines
-
-
-def _rules_in_words(found: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, rule in found["rules"].items():
-        if rule["median_se"] is None:
-            continue
-        text = f"{name}: median standard error {rule['median_se']:.3f}, a score of {rule['resolvable_gap']:.2f} shows"
-        if rule["reliability"] is not None:
-            text += f"; two campaigns of {rule['models']} models would rank alike at {rule['reliability']:.2f}"
-            wanted = rule["models_for_target"]
-            text += f", {rule['target']} takes {wanted:,} models" if wanted is not None else ""
-        lines.append(text)
-    return lines

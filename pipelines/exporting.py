@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from memo.campaign import Campaign, read_losses
+from memo.campaign import Campaign
+from memo.campaign_data import read_losses
 from memo.errors import MemoError, UsageError
 from memo.exchange import Matrices, Matrix, Names, of_array, write_npz, write_safetensors
 from memo.long_form import write_long

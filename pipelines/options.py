@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipelines.completion import rule_names
+
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Campaign directory.", show_default=False)]
 DirOption = Annotated[Path, typer.Option("--dir", help="Campaign directory, new or begun.", show_default=False)]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Campaign file (YAML).", show_default=False)]
@@ -13,6 +15,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the campaign file: design.splits=128."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+RuleOption = Annotated[
+    str, typer.Option("--rule", help="What was kept or left out together.", autocompletion=rule_names)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 SchedulerOption = Annotated[
     str | None,

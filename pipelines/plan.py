@@ -7,7 +7,7 @@ how noisy losses are and how fast models train; a directory with so many is its 
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,14 @@ from memo.errors import UsageError
 from memo.estimators.power import MINIMUM_PILOT
 from memo.layout import Layout
 from memo.store import is_done
-from pipelines import plan_cost, plan_power
+from pipelines import plan_cells, plan_cost, plan_power
 from pipelines.progress import Reporter
-from pipelines.sample import checked_units
+from pipelines.sample import checked_parts
 from pipelines.stages import run_config
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settled
 from subsets.checks import fewest_splits
-from subsets.designs import Resolution
+from subsets.designs import resolutions
+from subsets.designs.parts import Parts
 
 if TYPE_CHECKING:
     from memo.campaign import Campaign
@@ -42,14 +43,17 @@ def plan(
     pilot = None if pilot_root is None else _named_pilot(pilot_root)
     with _prepared(config, root, reporter) as workspace:
         campaign = Campaign(workspace.layout, workspace.config)
-        units, resolved = checked_units(campaign)
+        parts = checked_parts(campaign)
+        units = parts.units
         if pilot is None and root is not None:
             pilot = _own_pilot(root)
         design = workspace.config.design
-        rungs = [plan_power.rung(campaign, units, level) for level in range(len(units.chain))]
+        rungs = [plan_power.rung(parts, level) for level in range(len(units.chain))]
+        cells = [*plan_cells.of_sets(campaign, parts), *plan_cells.of_copies(campaign, parts)]
         if pilot is not None:
             for level, rung in enumerate(rungs):
-                rung.update(plan_power.predicted(campaign, units, level, pilot))
+                rung.update(plan_power.predicted(campaign, parts, level, pilot))
+            plan_cells.add_errors(cells, design, pilot)
         done = _trained(workspace) if root is not None and workspace.layout.root == root else 0
         return {
             "documents": len(campaign.doc_ids),
@@ -60,10 +64,11 @@ def plan(
             "base": design.base,
             "include": design.include,
             "rungs": rungs,
-            **plan_cost.cost(campaign, workspace),
+            "cells": cells,
+            **plan_cost.cost(campaign, workspace, parts),
             "pilot": None if pilot is None else plan_power.about_pilot(pilot, campaign),
-            "time": None if pilot is None else plan_cost.time_left(campaign, design.splits - done, pilot),
-            "not_known": _not_known(pilot, resolved, workspace.config, config_path, root),
+            "time": None if pilot is None else plan_cost.time_left(campaign, parts, design.splits - done, pilot),
+            "not_known": _not_known(pilot, parts, workspace.config, config_path, root),
         }
 
 
@@ -79,7 +84,7 @@ def _prepared(config: CampaignConfig, root: Path | None, reporter: Reporter) -> 
             yield begun
             return
         config = begun.config  # with the block size that it was begun with
-    rules = [spec for spec in config.rules if spec.name in config.design.levels]
+    rules = [spec for spec in config.rules if spec.name in config.design.rules]
     config = config.model_copy(update={"rules": tuple(rules), "until": type(config.until)()})
     with tempfile.TemporaryDirectory(prefix="memo-plan-") as folder:
         yield run_config(config, Path(folder) / "campaign", reporter, stages=("ingest", "group"))[0]
@@ -127,7 +132,7 @@ def _open(root: Path) -> "Campaign":
 
 def _not_known(
     pilot: "Campaign | None",
-    resolved: Sequence[Resolution],
+    parts: Parts,
     config: CampaignConfig,
     config_path: Path,
     root: Path | None,
@@ -136,7 +141,7 @@ def _not_known(
     if pilot is not None:
         return None
     design = config.design
-    fewest = fewest_splits(resolved, design)
+    fewest = fewest_splits(resolutions(design, parts.units), design, parts.sets, parts.units.chain.shape[1])
     number = -(-max(MINIMUM_PILOT, fewest) // design.block_size) * design.block_size
     told = f"standard errors, reliability and time are not known before {MINIMUM_PILOT} splits are trained"
     if number >= design.splits:

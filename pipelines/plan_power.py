@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memo import seeding
-from memo.campaign import read_losses
+from memo.campaign_data import read_losses
 from memo.errors import MemoError
 from memo.estimators.checks import BadValueError
 from memo.estimators.extrapolation import spearman_brown
@@ -35,41 +35,45 @@ if TYPE_CHECKING:
 
     from memo.campaign import Campaign
     from memo.design_settings import Design
-    from memo.units import Units
+    from subsets.designs.parts import Parts
 
 TARGET_SE, TARGET_RELIABILITY = 0.05, 0.9
 
 
-def rung(campaign: "Campaign", units: "Units", level: int) -> dict[str, Any]:
+def rung(parts: "Parts", level: int) -> dict[str, Any]:
     """What a rung has, and the splits that each of its documents expects on either side."""
-    documents = _documents(units, level)
-    inside, outside = _expected(campaign.config.design, units, level, documents)
+    units, documents = parts.units, _documents(parts, level)
+    inside, outside = _expected(parts, level, documents)
     return {
         "rule": units.names[level],
         "groups": len(np.unique(units.chain[level, documents])),
         "documents": len(documents),
-        "splits_in": _spread(inside),
-        "splits_out": _spread(outside),
+        "splits_in": spread(inside),
+        "splits_out": spread(outside),
         "predicted": None,
         "reason": None,
     }
 
 
-def _documents(units: "Units", level: int) -> "NDArray[np.int64]":
-    """Those that a rung is about: above the finest, in groups of two or more."""
-    sizes = units.sizes[units.chain[level]]
-    return np.flatnonzero(sizes > 1) if level else np.arange(len(sizes))
+def _documents(parts: "Parts", level: int) -> "NDArray[np.int64]":
+    """Those that a rung is about: above the finest, in groups of two or more; none that are copied."""
+    sizes = parts.units.sizes[parts.units.chain[level]]
+    chosen = sizes > 1 if level else np.ones(len(sizes), dtype=bool)
+    if parts.copied is not None:
+        chosen[parts.copied] = False
+    return np.flatnonzero(chosen)
 
 
 def _expected(
-    design: "Design", units: "Units", level: int, documents: "NDArray[np.int64]"
+    parts: "Parts", level: int, documents: "NDArray[np.int64]"
 ) -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
     """Expected splits in and out, (D,) each."""
-    decided = units.decided_share[units.chain[level, documents]] * design.splits
+    design = parts.design
+    decided = parts.counting_share[parts.units.chain[level, documents]] * design.splits
     return decided * design.include, decided * (1 - design.include)
 
 
-def _spread(values: "NDArray[np.float64]") -> dict[str, float] | None:
+def spread(values: "NDArray[np.float64]") -> dict[str, float] | None:
     if not len(values):
         return None
     return {"least": float(values.min()), "median": float(np.median(values)), "most": float(values.max())}
@@ -104,21 +108,22 @@ def _settings(campaign: "Campaign") -> dict[str, Any]:
     }
 
 
-def predicted(campaign: "Campaign", units: "Units", level: int, pilot: "Campaign") -> dict[str, Any]:
+def predicted(campaign: "Campaign", parts: "Parts", level: int, pilot: "Campaign") -> dict[str, Any]:
     """`predicted`: standard errors, gap, reliability and splits for two goals; None where `reason` says why."""
-    name, documents = units.names[level], _documents(units, level)
+    units, documents = parts.units, _documents(parts, level)
+    name = units.names[level]
     if not len(documents):
         return {"predicted": None, "reason": "no group of two documents or more"}
     if name not in pilot.rules():
         return {"predicted": None, "reason": f"the pilot has no rule {name}; take one with the same design"}
     try:
-        noise, precision = _measured(pilot, name, several=level > 0)
+        noise, precision = measured(pilot, name, several=level > 0)
     except BadValueError as error:
         raise MemoError(f"{pilot.layout.root}: {error}; memo verify {pilot.layout.root} says what is damaged") from None
     except ValueError as error:
         return {"predicted": None, "reason": str(error)}
     design = campaign.config.design
-    inside, outside = _expected(design, units, level, documents)
+    inside, outside = _expected(parts, level, documents)
     if design.base == "bernoulli":
         inside, outside = (np.full(len(documents), n) for n in _effective(design, design.splits))
     blocks = 1 if design.error_block is None else design.splits // design.error_block
@@ -128,7 +133,7 @@ def predicted(campaign: "Campaign", units: "Units", level: int, pilot: "Campaign
     wanted = None
     if reliability is not None:
         wanted = splits_for_reliability(reliability, design.splits, TARGET_RELIABILITY, design.block_size)
-    share = float(np.median(units.decided_share[units.chain[level, documents]]))
+    share = float(np.median(parts.counting_share[units.chain[level, documents]]))
     return {
         "predicted": {
             "se": float(np.sqrt(np.mean(found.se**2))),
@@ -152,7 +157,7 @@ def _precision(inside: "NDArray[np.floating]", outside: "NDArray[np.floating]") 
     return inside * outside / np.maximum(inside + outside, 1e-300)
 
 
-def _measured(pilot: "Campaign", name: str, several: bool) -> tuple[Noise, float]:
+def measured(pilot: "Campaign", name: str, several: bool) -> tuple[Noise, float]:
     """Noise of the documents of a rule, or of a random sample of them, and the precision of the median one there.
 
     Raises `ValueError` where the pilot does not show it.

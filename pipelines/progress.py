@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from memo.text import paragraphs_for_terminal
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -29,7 +31,7 @@ class Reporter:
     def line(self, text: str) -> None:
         """One line, at once."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(paragraphs_for_terminal(text), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def bar(self, description: str, total: float | None, unit: str) -> Iterator[Bar]:

@@ -1,111 +1,44 @@
-"""Tables on the terminal, for scripts and for spreadsheets."""
+"""Results for people, for scripts and for spreadsheets: tables on the terminal, JSON, CSV."""
 
-import contextlib
 import csv
 import json
-import math
-import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from memo import in_words
+from memo.in_words import number, sides
+from memo.plain import finite, records
 from memo.text import for_csv, for_terminal
+from pipelines.terminal import console, print_table, readers_may_leave, width
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from memo.campaign import Campaign
 
-TEXT_WIDTH = 48
-SHORTEST_TEXT = 8
+__all__ = ["console", "interval", "number", "print_csv", "print_json", "print_table", "records", "sides"]
 
 
 def print_json(data: Any) -> None:
     """JSON on stdout; NaN and infinity, which JSON does not have, become null."""
-    with _readers_may_leave():
-        json.dump(_finite(data), sys.stdout, indent=1, ensure_ascii=True, allow_nan=False)
+    with readers_may_leave():
+        json.dump(finite(data), sys.stdout, indent=1, ensure_ascii=True, allow_nan=False)
         sys.stdout.write("\n")
-
-
-@contextlib.contextmanager
-def _readers_may_leave() -> Iterator[None]:
-    """`memo scores DIR --csv | head -1` is no error."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
-    return data
-
-
-def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as plain data; missing text is None."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
 
 
 def print_csv(frame: "pd.DataFrame") -> None:
     """CSV on stdout, without cells that a spreadsheet would run."""
-    with _readers_may_leave():
+    with readers_may_leave():
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(frame.columns)
         for row in records(frame):
             out.writerow(["" if value is None else for_csv(value) for value in row.values()])
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that fits the terminal, or plain columns where there is none."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    width = shutil.get_terminal_size((120, 24)).columns
-    widths = [
-        max(len(column), *(len(row[i]) for row in rows)) if rows else len(column) for i, column in enumerate(columns)
-    ]
-    if sum(widths[:-1]) + 3 * len(columns) + SHORTEST_TEXT > width:
-        columns, rows = columns[:-1], [row[:-1] for row in rows]  # the numbers matter more than the text
-    table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", pad_edge=False)
-    for index, column in enumerate(columns):
-        numeric = all(_is_number(row[index]) for row in rows) and bool(rows)
-        last = index == len(columns) - 1
-        justify: Any = "right" if numeric else "left"
-        table.add_column(
-            column, justify=justify, min_width=None if last else widths[index], no_wrap=True, overflow="ellipsis"
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a document are not markup
-    with _readers_may_leave():
-        Console(width=width).print(table)
-
-
-def _is_number(cell: str) -> bool:
-    return not any(character.isalpha() for character in cell)
-
-
-def interval(row: dict[str, Any]) -> str:
+def interval(row: Mapping[str, Any], of: str = "memorization") -> str:
     """`1.23 [0.98, 1.48]`, or a dash where there is no score."""
-    if row["memorization"] is None or math.isnan(row["memorization"]):
-        return "-"
-    if row["ci_low"] is None or math.isnan(row["ci_low"]):
-        return f"{row['memorization']:.2f}"
-    return f"{row['memorization']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-
-
-def sides(inside: int, outside: int) -> str:
-    """How many splits or losses are on either side: `24/24`."""
-    return f"{inside}/{outside}"
+    return in_words.interval(row[of], row["ci_low"], row["ci_high"])
 
 
 def _group(row: dict[str, Any]) -> str:
@@ -113,10 +46,6 @@ def _group(row: dict[str, Any]) -> str:
     return (
         str(row["group_size"]) if row["group_size"] == 1 else f"{row['group_size']} {for_terminal(row['group_id'], 12)}"
     )
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> None:
@@ -130,7 +59,7 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
             number(row["loss_out"]),
             sides(row["n_in"], row["n_out"]),
             _group(row),
-            for_terminal(text if isinstance(text := texts[row["doc_id"]], str) else "", TEXT_WIDTH),
+            for_terminal(text if isinstance(text := texts[row["doc_id"]], str) else "", width()),
         )
         for row in records(frame)
     ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from memo.design_settings import DOCUMENT_RULE
+from memo.sets import CONTROL
 from memo.text import for_terminal
 from pipelines.progress import duration
 
@@ -19,6 +20,8 @@ def print_plan(data: dict[str, Any]) -> None:
         print(f"{data['splits_trained']:,} of them are trained")
     for rung in data["rungs"]:
         print(f"  {rung['rule']}: {_rung(rung)}")
+    for cell in data["cells"]:
+        print(f"  {_cell(cell)}")
     print(_disk(data["disk_bytes"]))
     if data["pilot"]:
         _print_predicted(data)
@@ -32,6 +35,24 @@ def _rung(rung: dict[str, Any]) -> str:
     groups = f"{rung['groups']:,} groups of {rung['documents']:,} documents"
     what = f"{rung['documents']:,} documents" if rung["rule"] == DOCUMENT_RULE else groups
     return f"{what}, {_splits(rung['splits_in'])} splits in and {_splits(rung['splits_out'])} out expected"
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    tokens = f"of {_splits(cell['tokens'])} tokens"
+    if cell["kind"] == "copies":
+        numbers = ", ".join(map(str, cell["counts"]))
+        told = f"copies ({numbers}): {cell['documents']:,} documents {tokens}, {_splits(cell['splits_in'])} splits each"
+        return told + _with_error(cell, "a score")
+    sets = f"{cell['sets']:,} set{'s' if cell['sets'] > 1 else ''} {tokens}"
+    told = f"{cell['rule']}, removed whole: {sets}, {_splits(cell['splits_removed'])} splits without"
+    if cell["rule"] == CONTROL:
+        return told
+    told += f", {_splits(cell['splits_in'])} with the set and the document, {_splits(cell['splits_out'])} with the set"
+    return f"{told} alone{_with_error(cell, 'a total')}"
+
+
+def _with_error(cell: dict[str, Any], what: str) -> str:
+    return "" if cell["median_se"] is None else f"; standard error of {what} {cell['median_se']:.3f}"
 
 
 def _splits(spread: dict[str, float]) -> str:

@@ -1,24 +1,35 @@
 """The spectrum on the terminal: per rule for the corpus, or one document under every rule."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from memo.spectrum import corpus_spectrum
+from memo.spectrum_controls import FalseCalls, false_calls_in_words
 from memo.text import for_terminal
-from pipelines.show import number, print_csv, print_json, print_table, records, sides
+from pipelines.show import interval, number, print_csv, print_json, print_table, records, sides
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def print_spectrum(entries: "pd.DataFrame", margin: float, document: str | None, as_json: bool, as_csv: bool) -> None:
-    """As JSON: `rules` (one a rule), `verdicts` (how many of each) and `entries` (one a document and set)."""
+def print_spectrum(
+    entries: "pd.DataFrame",
+    margin: float,
+    document: str | None,
+    as_json: bool,
+    as_csv: bool,
+    controls: FalseCalls | None = None,
+) -> None:
+    """As JSON: `rules` (one a rule), `verdicts` (how many of each), `controls` (phantoms called memorized) and
+    `entries` (one a document and set)."""
     summary = corpus_spectrum(entries)
     if as_csv:
         print_csv(entries)
         return
     verdicts = {"memorized": int(summary["memorized"].sum()), **summary.attrs}
     if as_json:
-        print_json({"margin": margin, "verdicts": verdicts, "rules": records(summary), "entries": records(entries)})
+        told = {"margin": margin, "verdicts": verdicts, "controls": None if controls is None else asdict(controls)}
+        print_json({**told, "rules": records(summary), "entries": records(entries)})
         return
     if document is not None:
         _print_document(entries, document)
@@ -41,13 +52,16 @@ def print_spectrum(entries: "pd.DataFrame", margin: float, document: str | None,
         f"{verdicts['memorized']:,} documents memorized, {verdicts['generalizes']:,} generalize (every gap below "
         f"{margin:g}), {verdicts['undecided']:,} undecided"
     )
+    said = None if controls is None else false_calls_in_words(controls)
+    if said:
+        print(said)
 
 
 def _print_document(entries: "pd.DataFrame", document: str) -> None:
     rows = [
         (
             for_terminal(row["rule"], 24),
-            _gap(row["gap"], row["ci_low"], row["ci_high"]),
+            interval(row, "gap"),
             number(row["total"]),
             number(row["rest"]),
             f"{row['removed_share']:.2%}",
@@ -62,9 +76,3 @@ def _print_document(entries: "pd.DataFrame", document: str) -> None:
     first = records(entries)[0]
     where = f" at rule {for_terminal(first['verdict_rule'], 32)}" if first["verdict_rule"] else ""
     print(f"verdict: {first['verdict']}{where}")
-
-
-def _gap(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "-"
-    return number(value) if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"

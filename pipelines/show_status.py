@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memo.in_words import in_words
 from memo.text import for_terminal
-from pipelines.diagnose import in_words
 from pipelines.progress import duration
 from pipelines.show import print_json, print_table, records
+from pipelines.terminal import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ SHOWN = 10  # lines of each kind
 
 def print_status(data: dict[str, Any]) -> None:
     """What `pipelines.status.status` found, on stdout."""
-    print(f"{data['campaign']}: {'complete' if data['complete'] else 'not complete'}")
+    say(f"{data['campaign']}: {'complete' if data['complete'] else 'not complete'}")
     corpus = data["corpus"]
     if corpus:
         rejected = sum(corpus["rejected"].values())
@@ -105,6 +106,6 @@ def print_missing(states: dict[int, str], coins: "pd.DataFrame", rule: str, as_j
 
 def print_verified(data: dict[str, Any], root: Path) -> None:
     """What `pipelines.verify.verify` found, on stdout."""
-    print(f"{root}: {data['checked']:,} files, {data['bytes'] / 1e6:,.1f} MB agree with their records")
+    say(f"{root}: {data['checked']:,} files, {data['bytes'] / 1e6:,.1f} MB agree with their records")
     for finding in data["findings"]:
         print(f"  {for_terminal(finding['path'], 120)}: {finding['problem']}")

@@ -19,11 +19,12 @@ CHOSEN_TOKENS = 4_000_000  # 16 MB a split
 
 
 def documents_of(workspace: "Workspace", split: int) -> Any:
-    """Columns of the texts that the split trains on: (n,); a canary stands as often as it has copies."""
+    """Columns of the texts that the split trains on: (n,); a document or a canary stands as often as it has copies."""
     import numpy as np
     import pyarrow.parquet as pq
 
-    from memo.splits import read_bits
+    from memo.sets import read_copied
+    from memo.splits import read_bits, read_copies
 
     block, row = divmod(split, workspace.config.design.block_size)
     path = workspace.layout.block(block)
@@ -31,7 +32,11 @@ def documents_of(workspace: "Workspace", split: int) -> Any:
     controls = pq.read_table(workspace.layout.controls, columns=["column", "copies"])
     copies = np.where(read_bits(path, "controls")[row], controls["copies"].to_numpy(), 0)
     canaries = np.repeat(controls["column"].to_numpy(), copies)
-    return np.concatenate([np.flatnonzero(read_bits(path, "included")[row]), canaries])
+    times = read_bits(path, "included")[row].astype(np.int64)
+    if workspace.config.design.copies is not None:
+        verified(workspace.layout.copied)
+        times[read_copied(workspace.layout.copied)] = read_copies(path)[row]
+    return np.concatenate([np.repeat(np.arange(len(times)), times), canaries])
 
 
 def kept_texts(workspace: "Workspace", n_tokens: "np.ndarray") -> "np.ndarray | None":

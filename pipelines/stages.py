@@ -19,6 +19,7 @@ from memo.lock import writer
 from memo.store import is_done
 from pipelines.guard import unchanged
 from pipelines.progress import Reporter
+from pipelines.report import Writer, make_report
 from pipelines.status import saved_diagnostics, status
 from pipelines.until import grown, next_splits, shortfall
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
@@ -41,11 +42,13 @@ def run_config(
     stages: tuple[str, ...] = STAGES,
     cluster: Cluster | None = None,
     allow_partial: bool = False,
+    report: Writer | None = None,
 ) -> tuple[Workspace, bool]:
     """Runs stages of a campaign file in a directory, new or begun. Also gives whether it was complete already.
 
     cluster: where the work runs this time; it is not saved. allow_partial: scores from the models that are there, where
-    others failed or diverged. Raises `UsageError` for a changed setting, `PartialError` at the end where splits failed.
+    others failed or diverged. report: writes the page at the end; without it there is none. Raises `UsageError` for a
+    changed setting, `PartialError` at the end where splits failed.
     """
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: expected a directory or nothing, found a file; choose another --dir")
@@ -64,6 +67,8 @@ def run_config(
                 break
             workspace, complete = _on(settle(grown(config, root, more), root), cluster), False
             failure = _run_all(stages, workspace, reporter, allow_partial)
+        if report is not None and "aggregate" in stages and workspace.rules:
+            make_report(workspace, reporter, report)
         if failure is not None:
             raise failure
     return workspace, complete

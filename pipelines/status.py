@@ -39,7 +39,8 @@ def status(root: Path) -> dict[str, Any]:
         "campaign": str(root),
         "running": running,
         "stages": stages,
-        "complete": all(stage["done"] == stage["total"] for stage in stages.values()),
+        # What was measured is complete without a page that shows it, which can be made at any time.
+        "complete": all(stage["done"] == stage["total"] for name, stage in stages.items() if name != "report"),
         "failed": failed,
         "diverged": diverged,
         "training": {str(split): _progress(log) for split, log in training.items()},
@@ -68,10 +69,12 @@ def artifacts(workspace: Workspace) -> dict[str, Artifacts]:
         "group": [(layout.groups(s.name), partial(workspace.group_inputs, s)) for s in config.rules],
         "sample": [
             *([(layout.sets, workspace.sets_inputs)] if config.design.knockout is not None else []),
+            *([(layout.copied, workspace.copied_inputs)] if config.design.copies is not None else []),
             *((layout.block(b), partial(workspace.block_inputs, b)) for b in range(config.design.blocks)),
         ],
         "train": [(layout.losses(s), partial(workspace.loss_inputs, s)) for s in range(config.design.splits)],
         "aggregate": [(layout.scores(name), partial(workspace.score_inputs, name, splits)) for name in workspace.rules],
+        "report": [(layout.report, workspace.report_inputs)] if workspace.rules else [],
     }
 
 

@@ -22,6 +22,7 @@ from pipelines.aggregate import run as aggregate
 from pipelines.diagnose import run as diagnose
 from pipelines.guard import unchanged
 from pipelines.progress import Reporter
+from pipelines.report import Writer, make_report
 from pipelines.stages import GIVEN, stage
 from pipelines.status import artifacts
 from pipelines.train import train
@@ -92,8 +93,15 @@ def _changed_meanwhile(workspace: Workspace) -> bool:
     return (holding is not None and lock.is_alive(holding)) or any(log.is_running(time.time()) for log in logs)
 
 
-def repair(root: Path, findings: Sequence[dict[str, str]], reporter: Reporter, cluster: Cluster | None = None) -> None:
-    """Makes the damaged files anew, and nothing else. cluster: where models train, if any have to.
+def repair(
+    root: Path,
+    findings: Sequence[dict[str, str]],
+    reporter: Reporter,
+    cluster: Cluster | None = None,
+    report: Writer | None = None,
+) -> None:
+    """Makes the damaged files anew, and nothing else. cluster: where models train, if any have to. report: writes the
+    page; without it a damaged one is only removed.
 
     Raises `MemoError`, with everything as it was, where the corpus or the splits would come back as something else.
     """
@@ -120,6 +128,10 @@ def repair(root: Path, findings: Sequence[dict[str, str]], reporter: Reporter, c
             _remove(root, findings, "aggregate")
             aggregate(workspace, reporter)
             diagnose(workspace, workspace.usable_splits())
+        if "report" in stages:
+            _remove(root, findings, "report")
+            if report is not None:
+                make_report(workspace, reporter, report)
 
 
 def _everything(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[], dict[str, Any]]]]:
@@ -127,7 +139,7 @@ def _everything(workspace: Workspace) -> Iterator[tuple[str, Path, Callable[[], 
     for name, found in artifacts(workspace).items():
         for path, inputs in found:
             # A table that is older than the models is stale, which `memo status` says, and not damaged.
-            yield name, path, dict if name == "aggregate" else inputs
+            yield name, path, dict if name in ("aggregate", "report") else inputs
     layout = workspace.layout
     yield "aggregate", layout.diagnostics, dict  # from all tables' inputs; made again with them
     for split in range(workspace.config.design.splits):

@@ -19,7 +19,8 @@ from memo.store import Record, differences, fingerprint, is_done, read_record, r
 from subsets.registry import TIMEOUT, source_of
 
 # They change where and how fast a model is trained, or what is kept of it, never its losses by design.
-STAGE_OF_FOLDER = {"corpus": "ingest", "groups": "group", "design": "sample", "losses": "train"}
+STAGE_OF_FOLDER = {"corpus": "ingest", "groups": "group", "design": "sample", "losses": "train", "scores": "aggregate"}
+PAGE = 1  # what the report shows; a page of another number is made anew
 NOT_IN_LOSSES = {"device", "stack", "keep_weights", "keep_token_losses", "checkpoint_minutes"}
 
 
@@ -73,14 +74,17 @@ class Workspace:
             "seed": self.config.seed,
             "number": block,
             **({"sets": _sha(self.layout.sets)} if self.config.design.knockout is not None else {}),
+            **({"copied": _sha(self.layout.copied)} if self.config.design.copies is not None else {}),
             **(self.ingest_inputs() if self.config.imported is not None else {}),
         }
 
     def blocks_to_draw(self) -> list[int]:
         """Blocks of splits that are not there, or not as they should be."""
         blocks = range(self.config.design.blocks)
-        if self.config.design.knockout is not None and not is_done(self.layout.sets, self.sets_inputs()):
+        if self.config.design.copies is not None and not is_done(self.layout.copied, self.copied_inputs()):
             return list(blocks)  # what they are made from is not known
+        if self.config.design.knockout is not None and not is_done(self.layout.sets, self.sets_inputs()):
+            return list(blocks)
         return [block for block in blocks if not is_done(self.layout.block(block), self.block_inputs(block))]
 
     def sets_inputs(self) -> dict[str, Any]:
@@ -91,6 +95,17 @@ class Workspace:
             "documents": _sha(self.layout.documents),
             "knockout": None if knockout is None else knockout.model_dump(mode="json"),
             "rules": {name: _sha(self.layout.groups(name)) for name in names},
+            "seed": self.config.seed,
+            **({"copied": _sha(self.layout.copied)} if self.config.design.copies is not None else {}),
+        }
+
+    def copied_inputs(self) -> dict[str, Any]:
+        """Of the list of the documents that the design copies; which stand alone depends on all that flips coins."""
+        design = self._design_inputs()
+        return {
+            "documents": _sha(self.layout.documents),
+            "design": {name: design.get(name) for name in ("unit", "ladder", "include", "knockout", "copies")},
+            "rules": {name: _sha(self.layout.groups(name)) for name in self.design_rules()},
             "seed": self.config.seed,
         }
 
@@ -120,6 +135,17 @@ class Workspace:
             "blocks": fingerprint({str(b): _sha(self.layout.block(b)) for b in range(design.blocks)}),
             "losses": fingerprint({str(s): _sha(self.layout.losses(s)) for s in used}),
             **({"until": goal} if (goal := self.config.until.goal) else {}),
+        }
+
+    def report_inputs(self) -> dict[str, Any]:
+        """Of the page: the tables, which change with the losses, what it says of settings, and its title."""
+        settings = {name: value for name, value in self.config.resolved().items() if name != "cluster"}
+        return {
+            "page": PAGE,
+            "name": self.layout.root.resolve().name,
+            "documents": _sha(self.layout.documents),
+            "scores": {rule: _sha(self.layout.scores(rule)) for rule in self.rules},
+            "settings": fingerprint(settings),
         }
 
     def ingested(self) -> bool:
@@ -197,13 +223,12 @@ class Workspace:
             "include": design.include,
             "block": design.block_size,
             **({"knockout": design.knockout.model_dump(mode="json")} if design.knockout is not None else {}),
+            **({"copies": design.copies.model_dump(mode="json")} if design.copies is not None else {}),
         }
 
     def design_rules(self) -> list[str]:
-        """Rules whose groups flip coins: the splits depend on them."""
-        removed = self.config.design.knockout.sets if self.config.design.knockout is not None else ()
-        names = (*self.config.design.levels, *removed)
-        return [name for name in dict.fromkeys(names) if name != DOCUMENT_RULE]
+        """Rules whose groups the splits depend on."""
+        return list(self.config.design.rules)
 
     def _recorded_losses(self) -> Iterator[int]:
         return (s for s in range(self.config.design.splits) if read_record(self.layout.losses(s)) is not None)

@@ -2,6 +2,7 @@
 
 from memo.estimators.bootstrap import Bootstrap, block_bootstrap
 from memo.estimators.checks import BadValueError
+from memo.estimators.copies import DoseCurve, copies_scores, dose_curve
 from memo.estimators.extrapolation import models_for, rank_correlation, resolvable_gap, spearman_brown
 from memo.estimators.influence import Influence, influence
 from memo.estimators.knockout import Effect, Knockout, knockout
@@ -29,6 +30,7 @@ __all__ = [
     "BadValueError",
     "Bootstrap",
     "Diagnostics",
+    "DoseCurve",
     "Effect",
     "Influence",
     "Knockout",
@@ -40,7 +42,9 @@ __all__ = [
     "Verdicts",
     "benjamini_hochberg",
     "block_bootstrap",
+    "copies_scores",
     "diagnose",
+    "dose_curve",
     "effective_splits",
     "influence",
     "knockout",

@@ -98,7 +98,7 @@ def dense(campaign: Campaign) -> dict[str, np.ndarray[Any, Any]]:
     documents = len(campaign.doc_ids) // PART
 
     def matrix(name: str) -> np.ndarray[Any, Any]:
-        from memo.campaign import read_losses
+        from memo.campaign_data import read_losses
 
         return np.stack([read_losses(campaign.layout, s, name, -1, slice(0, documents)) for s in range(SPLITS)])
 

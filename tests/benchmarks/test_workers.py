@@ -23,7 +23,7 @@ tokenizer: {vocab_size: 512}
 context_tokens: 64
 design: {splits: 16}
 model: {model_type: gpt2, n_embd: 64, n_layer: 2, n_head: 4}
-training: {epochs: 20}
+training: {epochs: 40}
 """
 TINY = ("model.n_embd=8", "model.n_layer=1", "model.n_head=1", "training.epochs=1", "design.splits=400")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from memo.estimators import memorization, verdicts
 from memo.estimators.knockout import Knockout, knockout
 from memo.estimators.size_curve import SizeCurve, size_curve
 
@@ -45,9 +46,9 @@ def balanced(rng: np.random.Generator, units: int, taken: int) -> NDArray[np.boo
     return (order < taken).reshape(-1, units)
 
 
-def bank(seed: int, noise: float = 0.2, composition: float = 0.02) -> Bank:
-    """Losses that fall by OWN where a document is in, rise by GAIN where a set of it is removed, and by PER_TOKEN for
-    every token that is not trained on; which other documents are in a split matters to each a little."""
+def bank(seed: int, noise: float = 0.2, composition: float = 0.02, own: float = OWN, gain: float | None = None) -> Bank:
+    """Losses that fall by `own` where a document is in, rise by GAIN, or `gain`, where a set of it is removed, and by
+    PER_TOKEN for every token that is not trained on; which other documents are in a split matters to each a little."""
     rng = np.random.default_rng(seed)
     base = balanced(rng, DOCUMENTS, BLOCK // 2)
     removed = balanced(rng, len(SETS) + len(CONTROLS), round(Q * BLOCK))
@@ -56,9 +57,9 @@ def bank(seed: int, noise: float = 0.2, composition: float = 0.02) -> Bank:
         gone[:, documents] |= removed[:, [number]]
     included = base & ~gone
     lost = 0.5 * N_TOKENS.sum() - included @ N_TOKENS
-    losses = 4.0 - OWN * included + PER_TOKEN * lost[:, None]
+    losses = 4.0 - own * included + PER_TOKEN * lost[:, None]
     for number, documents in enumerate(SETS):
-        losses[:, documents] += GAIN[number] * removed[:, [number]]
+        losses[:, documents] += (GAIN[number] if gain is None else gain) * removed[:, [number]]
     losses += composition * (base - 0.5) @ rng.standard_normal((DOCUMENTS, DOCUMENTS))
     losses += noise * rng.standard_normal(losses.shape) + 0.1 * rng.standard_normal((len(base), 1))
     return Bank(losses, included, removed, np.repeat(np.arange(BLOCKS), BLOCK))
@@ -166,3 +167,24 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
     few = slice(0, 4)
     with pytest.raises(ValueError, match="4 splits for"):
         size_curve(one.losses[few], one.included[few], one.removed[few], MEMBERS, CONTROL_SETS, N_TOKENS)
+
+
+def test_where_nothing_is_memorized_next_to_nothing_is_called_memorized() -> None:
+    """200 campaigns of the same sets without any effect: verdicts at a margin of 0, the hardest, on all documents of
+    the sets, over a base score and the excess. At most 5 % of them may be called memorized, at 0.1 nats hardly one."""
+    called = {0.0: 0, 0.1: 0}
+    number = 0
+    for seed in range(200):
+        one = bank(1000 + seed, own=0.0, gain=0.0)
+        found = one.effects(one.curve()).excess
+        documents = MEMBERS[0][OF_SETS]
+        gone = np.stack([one.removed[:, MEMBERS[1][MEMBERS[0] == d]].any(axis=1) for d in documents], axis=1)
+        base = memorization(one.losses[:, documents], one.included[:, documents], ~gone, one.blocks)
+        # Of a document in two sets these are two entries, each with the rules that it is asked about.
+        gap, se = np.stack([base.memorization, found.value]), np.stack([base.se, found.se])
+        degrees = np.stack([base.degrees, found.degrees])
+        for margin in called:
+            called[margin] += int((verdicts(gap, se, degrees, margin).rule >= 0).sum())
+        number += len(documents)
+    assert called[0.0] / number <= 0.05
+    assert called[0.1] / number < 0.01

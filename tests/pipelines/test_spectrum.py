@@ -14,6 +14,7 @@ import memo
 from memo.errors import UsageError
 from memo.lock import writer
 from memo.spectrum import COLUMNS, corpus_spectrum
+from memo.spectrum_controls import false_calls
 from memo.store import publishing
 
 DOCUMENTS, SPLITS = 60, 96
@@ -57,7 +58,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "corpus: {path: corpus.jsonl, id: id, metadata: [half]}\ntokenizer: {vocab_size: 300}\n"
         "rules: [rules.py:passage, rules.py:topic]\n"
         "design: {splits: 96, max_removed: 0.3, knockout: {sets: [passage, topic], size_controls: 3}}\n"
-        "controls: {phantoms: 0, canaries: 0}\ntraining: {epochs: 1}\n"
+        "controls: {phantoms: 16, canaries: 0}\ntraining: {epochs: 1}\n"
     )
     directory = folder / "campaign"
     good("ingest", folder / "campaign.yaml", "--dir", directory)
@@ -77,7 +78,8 @@ def write_losses(campaign: memo.Campaign) -> None:
     workspace = open_workspace(campaign.layout.root)
     rng = np.random.default_rng(0)
     included, removed = campaign.included(), campaign.removed()
-    losses = 4.0 + 0.15 * rng.standard_normal(included.shape) + 0.05 * rng.standard_normal((SPLITS, 1))
+    texts = DOCUMENTS + len(campaign.control_texts())
+    losses = 4.0 + 0.15 * rng.standard_normal((SPLITS, texts)) + 0.05 * rng.standard_normal((SPLITS, 1))
     losses += 3e-4 * (0.5 * campaign.n_tokens.sum() - included @ campaign.n_tokens)[:, None]
     losses[:, list(ALONE)] -= 1.5 * included[:, list(ALONE)]
     sets = campaign.sets().drop_duplicates("set")
@@ -123,8 +125,34 @@ def test_verdicts_are_those_of_the_planted_truth(root: Path) -> None:
     assert summary.attrs["generalizes"] + summary.attrs["undecided"] == len(others)
 
 
+def test_phantoms_stand_in_for_documents(root: Path) -> None:
+    """Asked as they are and by the same coins, and never called memorized but by chance."""
+    campaign = memo.open(root)
+    table = campaign.spectrum_controls(margin=0.3)
+    assert [*COLUMNS, "stands_for"] == list(table.columns)
+    each = table.drop_duplicates("doc_id")
+    assert len(each) == 16 == each["stands_for"].nunique()
+    assert (each["verdict"] == "generalizes").all()
+    in_sets = set(campaign.sets().query("rule != 'size control'")["doc_id"])
+    assert in_sets <= set(each["stands_for"])  # those that are asked the most
+    entries = campaign.spectrum().set_index(["doc_id", "rule"])
+    column = campaign.control_texts().set_index("doc_id")["column"]
+    for row in table.itertuples():
+        real = entries.loc[(row.stands_for, row.rule)]
+        assert (row.n_in, row.n_out, row.removed_share) == (real["n_in"], real["n_out"], real["removed_share"])
+    row = table[(table["rule"] == "document") & (table["stands_for"] == "d0")].iloc[0]
+    losses = campaign.columns("loss", range(SPLITS), -1, np.array([column[row["doc_id"]]]))[:, 0]
+    asked, treated = (bits[:, campaign.units.chain[0, 0]] for bits in campaign.decisions())
+    assert row["gap"] == pytest.approx(losses[asked & ~treated].mean() - losses[asked & treated].mean(), abs=0.02)
+    calls = false_calls(campaign, margin=0.3)
+    assert (calls.phantoms, calls.memorized, calls.expected) == (16, 0, pytest.approx(0.8))
+    assert calls.memorized_at_zero <= 3
+
+
 def test_the_command_line_shows_it(root: Path) -> None:
     data = json.loads(good("spectrum", root, "--json"))
+    assert data["controls"]["phantoms"] == 16 and data["controls"]["memorized"] == 0
+    assert "phantoms in the place of documents: 0 of 16 called memorized" in good("spectrum", root)
     assert data["verdicts"]["memorized"] == len(ALONE) + len(PASSAGE) and len(data["rules"]) == 3
     assert "0 documents memorized, 60 generalize" in good("spectrum", root, "--margin", "50")
     said = good("spectrum", root, "--doc", "d0")
@@ -145,6 +173,9 @@ def test_base_scores_leave_out_what_was_removed(root: Path) -> None:
         np.testing.assert_array_equal(asked[:, units[place]], ~gone)
         score = campaign.scores().set_index("doc_id").loc[str(doc_id)]
         assert score["n_in"] + score["n_out"] == SPLITS - gone.sum()
+    # A set's own rule has next to no plain score, whole in or out by the documents' coins, and says where its own is.
+    topic = campaign.scores("topic")
+    assert topic["se"].isna().all() and topic["reason"].str.startswith("removed whole by a coin of its own, see").all()
 
 
 def test_a_campaign_without_sets_says_so(tmp_path: Path) -> None:
