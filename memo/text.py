@@ -8,6 +8,7 @@ import html
 import json
 import re
 import unicodedata
+from collections.abc import Container
 from typing import Any
 
 from memo.plain import finite
@@ -43,6 +44,12 @@ def columns_of(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def for_plot(text: str, glyphs: Container[int], width: int) -> str:
+    """The same for a figure: characters that its font lacks are escapes too. glyphs: code points that it has."""
+    shown = for_terminal(text, width)
+    return "".join(c if ord(c) in glyphs else _escape(c) for c in shown)
 
 
 def paragraphs_for_terminal(text: str) -> str:
@@ -91,8 +98,12 @@ def _visible(text: str, kept: frozenset[str] = frozenset()) -> str:
     if text.isprintable():
         return text
     hidden = {c for c in set(text) - kept if unicodedata.category(c) in _UNSHOWN}
-    escapes = {ord(c): c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in hidden}
+    escapes = {ord(c): _escape(c) for c in hidden}
     return text.translate(escapes) if escapes else text
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _first_columns(text: str, width: int) -> str:

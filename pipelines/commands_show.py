@@ -94,6 +94,10 @@ def scores(
     if as_json and as_csv:
         raise UsageError("expected --json or --csv, found both")
     campaign = open_campaign(directory)
+    if copies and (siblings or top is not None or rule != "document"):
+        raise UsageError(
+            "--copies: expected it alone or with --json or --csv, found --rule, --top or --siblings as well"
+        )
     if copies:
         from pipelines.show_copies import print_copies
 
@@ -203,7 +207,7 @@ def spectrum(
         if entries.empty:
             raise UsageError(f"no document has the id {document!r}; see campaign.documents()")
     controls = None
-    if document is None and not as_csv:
+    if document is None and not as_csv and campaign.layout.controls.exists():
         from memo.spectrum_controls import false_calls
 
         controls = false_calls(campaign, margin=margin, allow_partial=allow_partial)

@@ -1,8 +1,8 @@
 """The last part of aggregation: do the controls hold, and are there enough models? Saved as diagnostics.json.
 
-Planted documents are left out of the reliability: their scores were made to differ. At most `reliability.SAMPLE` groups
-of a rule are looked at, drawn at random, and coins stay bit-packed but for theirs: memory is 16 bytes for each model
-and group looked at, and what a reader of any campaign needs.
+Planted and copied documents are left out of the reliability: their scores were made to differ. At most
+`reliability.SAMPLE` groups of a rule are looked at, drawn at random, and coins stay bit-packed but for theirs: memory
+is 16 bytes for each model and group looked at, and what a reader of any campaign needs.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memo.in_words import SIGNIFICANT
+from memo.sets import read_copied
 from memo.store import is_done, publishing
 from pipelines.workspace import Workspace
 
@@ -106,13 +107,16 @@ def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str,
 
 
 def _planted(campaign: "Campaign", scored: Any) -> Any:
-    """(S,) True for groups with a planted document."""
+    """(S,) True for groups with a document that is planted, or that the design copies."""
     import pyarrow.parquet as pq
 
     exclude = np.zeros(len(scored.groups.ids), dtype=bool)
     if PLANTED_COLUMN in pq.read_schema(campaign.layout.documents).names:
         planted = pq.read_table(campaign.layout.documents, columns=[PLANTED_COLUMN])[PLANTED_COLUMN].is_valid()
         exclude[scored.groups.group[planted.to_numpy()[scored.groups.document]]] = True
+    if campaign.config.design.copies is not None:
+        copied = np.isin(scored.groups.document, read_copied(campaign.layout.copied))
+        exclude[scored.groups.group[copied]] = True
     return exclude
 
 

@@ -92,11 +92,23 @@ def _read_jsonl(path: Path) -> "pa.Table":
             except ValueError as error:
                 raise UsageError(f"{path}:{number}: expected a JSON object in UTF-8, found: {error}") from error
             if isinstance(row, dict):
+                _refuse_surrogates(row, f"{path}:{number}")
                 rows.append(row)
             elif row is not None:
                 raise UsageError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}; mend the line")
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: pa.array([_plain(name, row.get(name)) for row in rows]) for name in names})
+
+
+def _refuse_surrogates(row: dict[str, Any], where: str) -> None:
+    for name, value in row.items():
+        try:
+            f"{name}{value if isinstance(value, str) else ''}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{where}: {name}: expected text that a file can hold, found the lone surrogate "
+                f"{error.object[error.start]!r}; replace it"
+            ) from None
 
 
 def _plain(name: str, value: Any) -> Any:

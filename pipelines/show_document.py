@@ -35,9 +35,9 @@ def print_document(campaign: "Campaign", doc_id: str) -> None:
     epochs = [
         (str(e["epoch"]), number(e["loss_in"]), number(e["loss_out"]), number(e["gap"])) for e in data["by_epoch"]
     ]
-    print_table(
-        "Mean loss by epoch, over the splits with and without the document", ("epoch", "in", "out", "out - in"), epochs
-    )
+    if epochs:
+        title = "Mean loss by epoch, over the splits with and without the document"
+        print_table(title, ("epoch", "in", "out", "out - in"), epochs)
 
 
 def _print_text(text: str | None) -> None:
@@ -51,6 +51,9 @@ def _print_text(text: str | None) -> None:
 
 
 def _print_scores(scores: list[dict[str, Any]]) -> None:
+    if not scores:
+        print("not scored yet\n")
+        return
     rows: list[tuple[str, ...]] = [
         (
             row["rule"],
@@ -66,7 +69,7 @@ def _print_scores(scores: list[dict[str, Any]]) -> None:
     columns: tuple[str, ...] = ("rule", "memorization [95 %]", "in", "out", "n", "group", "note")
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    print_table("Scores, nats per token" if rows else "Not scored yet", columns, rows)
+    print_table("Scores, nats per token", columns, rows)
 
 
 def _print_groups(groups: dict[str, list[str]], doc_id: str) -> None:

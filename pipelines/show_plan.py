@@ -38,7 +38,8 @@ def _rung(rung: dict[str, Any]) -> str:
 
 
 def _cell(cell: dict[str, Any]) -> str:
-    tokens = f"of {_splits(cell['tokens'])} tokens"
+    least, most = (f"{cell['tokens'][name]:,.0f}" for name in ("least", "most"))
+    tokens = f"of {least if least == most else f'{least} to {most}'} tokens"
     if cell["kind"] == "copies":
         numbers = ", ".join(map(str, cell["counts"]))
         told = f"copies ({numbers}): {cell['documents']:,} documents {tokens}, {_splits(cell['splits_in'])} splits each"

@@ -39,7 +39,7 @@ def print_spectrum(
             for_terminal(row["rule"], 32),
             f"{row['documents']:,}",
             f"{row['sets']:,}",
-            f"{row['removed_share']:.2%}",
+            _share(row["removed_share"]),
             f"{row['bits']:.0f}",
             number(row["median_gap"]),
             f"{row['memorized']:,}",
@@ -64,7 +64,7 @@ def _print_document(entries: "pd.DataFrame", document: str) -> None:
             interval(row, "gap"),
             number(row["total"]),
             number(row["rest"]),
-            f"{row['removed_share']:.2%}",
+            _share(row["removed_share"]),
             f"{row['bits']:.0f}",
             sides(row["n_in"], row["n_out"]),
             f"{row['group_size']} {for_terminal(row['group_id'], 24)}",
@@ -76,3 +76,7 @@ def _print_document(entries: "pd.DataFrame", document: str) -> None:
     first = records(entries)[0]
     where = f" at rule {for_terminal(first['verdict_rule'], 32)}" if first["verdict_rule"] else ""
     print(f"verdict: {first['verdict']}{where}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"  # an import may not know its tokens

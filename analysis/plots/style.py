@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memo.text import for_terminal
+from memo.text import for_plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,9 +27,7 @@ Floats = NDArray[np.float64]
 
 def label(text: object, columns: int = LABEL_COLUMNS) -> str:
     """Text of a corpus as one line of characters that the font has; others as `\\u8a9e`. Give it `parse_math=False`."""
-    shown = for_terminal(str(text), columns)
-    known = _glyphs()
-    return "".join(c if ord(c) in known else c.encode("unicode_escape").decode("ascii") for c in shown)
+    return for_plot(str(text), _glyphs(), columns)
 
 
 def _glyphs() -> Collection[int]:

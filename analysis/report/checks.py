@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from memo.spectrum_controls import LEVEL, FalseCalls
 from memo.store import read_record
 
 if TYPE_CHECKING:
@@ -59,9 +60,13 @@ def models_of(campaign: "Campaign", attributes: dict[Any, Any]) -> Models:
     return Models(int(attributes.get("models", planned - diverged)), planned, diverged)
 
 
-def all_checks(diagnostics: dict[str, Any] | None, models: Models) -> list[Check]:
-    """Controls first."""
-    return [*_controls(diagnostics), _of_models(models), *_reliability(diagnostics)]
+def all_checks(
+    diagnostics: dict[str, Any] | None, models: Models, false_calls: FalseCalls | None = None
+) -> list[Check]:
+    """Controls first. false_calls: verdicts on phantoms, where there are any."""
+    controls = _controls(diagnostics)
+    spectrum = [] if false_calls is None else [_of_spectrum(false_calls)]
+    return [next(controls), *spectrum, *controls, _of_models(models), *_reliability(diagnostics)]
 
 
 def _controls(diagnostics: dict[str, Any] | None) -> Iterator[Check]:
@@ -99,6 +104,25 @@ def _canaries(found: dict[str, Any]) -> Check:
     rises = means[-1][1] > 0 and (len(means) == 1 or means[-1][1] > means[0][1])
     state: State = "good" if rises else "warning"
     return Check("Canaries", state, f"{found['number']:,} planted texts; mean score by copies: {told}.", meaning)
+
+
+def _of_spectrum(found: FalseCalls) -> Check:
+    """Verdicts on texts that no model saw."""
+    meaning = f"Intervals hold together with 95 % confidence: at most {found.expected:.1f} of these are expected."
+    told = (
+        f"{found.phantoms:,} phantoms in the places of documents: {found.memorized_at_zero:,} are called memorized at "
+        f"a margin of 0, {found.memorized:,} at the margin of this page."
+    )
+    chance = _at_least(found.memorized_at_zero, found.phantoms)
+    state: State = "bad" if chance < FAR_TOO_MANY else "warning" if chance < MANY else "good"
+    return Check("Phantoms on the spectrum", state, told, meaning)
+
+
+def _at_least(count: int, tests: int) -> float:
+    """The chance of so many or more where each has LEVEL."""
+    from scipy.stats import binom
+
+    return float(binom.sf(count - 1, tests, LEVEL))
 
 
 def _of_models(models: Models) -> Check:

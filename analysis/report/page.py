@@ -25,6 +25,7 @@ from memo.design_settings import DOCUMENT_RULE
 from memo.errors import MemoError, UsageError
 from memo.estimators.verdicts import MARGIN
 from memo.spectrum import corpus_spectrum
+from memo.spectrum_controls import FalseCalls, false_calls
 from memo.text import for_html
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def render(campaign: "Campaign") -> str:
         summary=facts.summary(campaign, documents, models),
         settings=facts.settings(campaign),
         caveats=list(facts.caveats(campaign, models, scores[0].frame.attrs)),
-        checks=checks.all_checks(diagnostics, models),
+        checks=checks.all_checks(diagnostics, models, _false_calls(campaign, sources.controls)),
         reliability=None if diagnostics is None else figures.reliability_figure(diagnostics),
         figures=figures.all_figures(sources),
         spectrum=summary.to_dict("records"),
@@ -125,6 +126,11 @@ def _controls(campaign: "Campaign", diagnostics: dict[str, Any] | None) -> pd.Da
     if diagnostics is None or not diagnostics["controls"]["phantoms"]["number"]:
         return None
     return campaign.controls(allow_partial=True)
+
+
+def _false_calls(campaign: "Campaign", controls: pd.DataFrame | None) -> FalseCalls | None:
+    """Of the phantoms, where there are any."""
+    return None if controls is None else false_calls(campaign, allow_partial=True)
 
 
 @cache

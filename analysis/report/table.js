@@ -51,7 +51,10 @@ class DocumentTable {
   rank(column) {
     if (!this.ranks.has(column.key)) {
       const order = column.text.map((_, i) => i).filter((i) => column.text[i] !== null);
-      order.sort((a, b) => collator.compare(column.text[a], column.text[b]) || a - b);
+      // Names in the order that people expect, d9 before d10; texts, of which there are long ones, by their characters.
+      const text = (a, b) => (column.text[a] < column.text[b] ? -1 : column.text[a] > column.text[b] ? 1 : a - b);
+      const name = (a, b) => collator.compare(column.text[a], column.text[b]) || a - b;
+      order.sort(column.key === "text" ? text : name);
       const ranks = new Float64Array(column.text.length).fill(NaN);
       let rank = -1;
       order.forEach((place, i) => {

@@ -19,6 +19,7 @@ from analysis.report.packing import SCALE, coded, counts, packed, scaled
 from analysis.report.tokens import pieces_of
 from memo.errors import MemoError, UsageError
 from memo.layout import Layout
+from memo.spectrum_controls import FalseCalls
 from memo.store import publishing
 from memo.testing import toy_campaign
 from pipelines import aggregate, diagnose
@@ -125,6 +126,13 @@ def test_phantoms_decide_whether_to_believe(chance: float | None, state: str) ->
     assert first.state == state and ("do not believe" in first.meaning) == (state == "bad")
     assert canaries.state == "unknown"
     assert models.state == "warning" and "6 of 8 models" in models.found and "1 diverged, 1 failed" in models.found
+
+
+@pytest.mark.parametrize(("called", "state"), [(0, "good"), (2, "good"), (5, "warning"), (12, "bad")])
+def test_phantoms_should_have_no_verdict(called: int, state: str) -> None:
+    calls = FalseCalls(phantoms=32, memorized=0, memorized_at_zero=called, expected=1.6)
+    check = all_checks(None, Models(8, 8, 0), calls)[1]
+    assert check.state == state and f"{called} are called memorized at a margin of 0" in check.found
 
 
 @pytest.mark.parametrize(("means", "state"), [({"1": 0.5, "8": 2.0}, "good"), ({"1": 0.5, "8": 0.1}, "warning")])

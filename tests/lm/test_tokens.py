@@ -1,6 +1,7 @@
 """Text survives the tokenizer exactly, and no text is taken for a special token."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from memo.errors import UsageError
 from memo.lm.tokens import (
+    LONGEST_WORD,
     SPECIAL_TOKEN,
+    _cut,
     decode,
     encode,
     load_tokenizer,
@@ -112,6 +115,22 @@ def test_a_hundred_thousand_documents_take_seconds(tokenizer: PreTrainedTokenize
     _, offsets = encode(tokenizer, (TEXTS[i % 200] for i in range(100_000)))
     assert len(offsets) == 100_001
     assert time.perf_counter() - started < 30  # about 4 s on an idle core
+
+
+def test_a_long_word_is_cut_for_training_alone(tmp_path: Path) -> None:
+    texts = ["z" * (LONGEST_WORD * 300 + 7), "\u5929\u5730" * 50_000, " " * 30_000 + "x"]
+    started = time.process_time()
+    tokenizer = train_tokenizer(texts, 400, tmp_path)
+    assert time.process_time() - started < 30  # a second; whole, the first text alone takes minutes
+    tokens, offsets = encode(tokenizer, texts)
+    assert [decode(tokenizer, tokens[a:b]) for a, b in itertools.pairwise(offsets)] == texts
+
+
+def test_words_of_usual_length_are_left_whole() -> None:
+    for text in (*TEXTS, "y" * LONGEST_WORD, f"{'y' * LONGEST_WORD}{' ' * LONGEST_WORD}"):
+        assert list(_cut(text)) == [text]
+    cut = list(_cut(f"begin {'y' * (2 * LONGEST_WORD + 5)} end"))
+    assert "".join(cut) == f"begin {'y' * (2 * LONGEST_WORD + 5)} end" and len(cut) == 3
 
 
 def test_what_cannot_be_used_is_refused(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_more_copies_are_better_known(root: Path) -> None:
     assert row["memorization"] == pytest.approx(by_hand, abs=1e-5)
     curve = dose_curve_of(table).set_index("copies")
     assert curve.loc[8, "ci_low"] > max(0.1, curve.loc[1, "memorization"])
+    reliability = json.loads(campaign.layout.diagnostics.read_text())["rules"]["document"]
+    assert reliability["documents_excluded"] == 8  # their scores were made to differ
     plain = campaign.scores().set_index("doc_id").loc["t2"]  # in: one copy or more
     assert (plain["n_in"], plain["n_out"]) == (16, 8)
     assert table[table["doc_id"] == "t2"]["memorization"].mean() == pytest.approx(plain["memorization"], abs=1e-5)
@@ -87,6 +89,8 @@ def test_the_command_line_shows_the_curve(root: Path) -> None:
     said = command("scores", root, "--copies").stdout
     assert "memorization [95 %]" in said and "8/8" in said
     assert command("scores", root, "--copies", "--csv").stdout.splitlines()[0].split(",") == list(COLUMNS)
+    result = command("scores", root, "--copies", "--top", "3")
+    assert result.returncode == 2 and "--copies: expected it alone" in result.stderr
     assert command("verify", root).returncode == 0
 
 

@@ -79,8 +79,9 @@ def test_the_contract_from_the_command_line(tmp_path: Path) -> None:
         assert row["se"] == pytest.approx(by_hand.se[position], abs=1e-6)
         assert row["accuracy_in"] is None and row["n_tokens"] is None and row["removed_share"] is None
         assert row["reason"] == "imported without n_tokens and accuracy"
-    for arguments in (["scores", root], ["show", root, "d3"], ["status", root], ["verify", root]):
-        result = memo_command(*arguments)
+    shown = (["scores"], ["show", "d3"], ["spectrum"], ["spectrum", "--doc", "d3"], ["status"], ["verify"])
+    for name, *arguments in shown:
+        result = memo_command(name, root, *arguments)
         assert result.returncode == 0, result.stderr
     for arguments in (
         ["run", root / "campaign.yaml", "--dir", root],
@@ -386,6 +387,7 @@ def test_missing_keys_name_what_is_there(tmp_path: Path) -> None:
         ('{"doc_id": "a", "n_tokens": 0}\n', "n_tokens of row 0: expected at least 1, found 0"),
         ('{"doc_id": "a"}\n{"doc_id": \n', "d.jsonl:2: expected a JSON object"),
         ("[1]\n", "d.jsonl:1: expected a JSON object, found list"),
+        ('{"doc_id": "\\ud800"}\n', "d.jsonl:1: doc_id: expected text that a file can hold, found the lone surrogate"),
         ("", "expected a column doc_id, found none"),
     ],
 )

@@ -203,3 +203,43 @@ def test_a_pilot_with_a_loss_that_is_none_is_refused(campaign_file: Path, tmp_pa
         save_file(tensors, temporary)
     with pytest.raises(MemoError, match=r"losses\[3, 5\]: expected a finite number .* memo verify"):
         planned(campaign_file, pilot=pilot)
+
+
+def test_cells_of_sets_and_copies_are_planned(campaign_file: Path, tmp_path: Path) -> None:
+    """Expected splits of every cell, as the splits then have them; standard errors from a pilot's noise."""
+    settings = (
+        "rules=[exact, {name: few, rule: keywords, words: [word1]}]",
+        "design={splits: 80, max_removed: 0.9, include: 0.5, knockout: {sets: [few], size_controls: 2}, "
+        "copies: {sample: 4}}",
+    )
+    found = planned(campaign_file, *settings)
+    few, controls, copies = found["cells"]
+    assert (few["rule"], few["sets"], controls["rule"], copies["kind"]) == ("few", 1, "size control", "copies")
+    assert (copies["documents"], copies["splits_in"]["least"], copies["median_se"]) == (4, 16, None)
+    assert few["splits_removed"]["median"] == 20 and few["splits_in"] == few["splits_out"]
+    campaign = simulated(campaign_file, tmp_path / "campaign", *settings, seed=0)
+    sets, removed, included = campaign.sets(), campaign.removed(), campaign.included()
+    doc_id, number = sets[sets["rule"] == "few"][["doc_id", "set"]].iloc[0]
+    place = campaign.doc_ids.index(doc_id)
+    kept = ~removed[:, sets.loc[(sets["doc_id"] == doc_id) & (sets["set"] != number), "set"]].any(axis=1)
+    assert (kept & removed[:, number]).sum() == pytest.approx(few["splits_removed"]["median"], abs=5)
+    assert (kept & ~removed[:, number] & included[:, place]).sum() == pytest.approx(few["splits_in"]["median"], abs=8)
+    times = included.astype(float)
+    times[:, [campaign.doc_ids.index(name) for name in campaign.copies().columns]] = campaign.copies()
+    assert found["tokens_per_split"] == pytest.approx((times @ campaign.n_tokens).mean(), rel=0.05)
+    again = planned(campaign_file, *settings, pilot=tmp_path / "campaign")["cells"]
+    noise = again[2]["median_se"] / np.sqrt(2 / 16)
+    assert 0.15 < noise < 0.4 and again[1]["median_se"] is None
+    assert again[0]["median_se"] == pytest.approx(
+        noise * np.sqrt(1 / 20 + 1 / again[0]["splits_in"]["median"]), rel=0.1
+    )
+    assert again[0]["median_se"] == pytest.approx(campaign.knockout_scores()["total_se"].median(), rel=0.35)
+    assert again[2]["median_se"] == pytest.approx(campaign.copies_scores()["se"].median(), rel=0.35)
+
+
+def test_a_pilot_is_large_enough_for_the_sets(campaign_file: Path) -> None:
+    settings = ("rules=[{name: few, rule: keywords, words: [word1]}]", "design.max_removed=0.9")
+    found = planned(campaign_file, *settings, "design.knockout={sets: [few], size_controls: 0}")
+    assert "train 32 first" in found["not_known"]  # 0.25 x 32 splits without the set
+    found = planned(campaign_file, "design={splits: 80, max_removed: 0.9, copies: {sample: 4}}")
+    assert "train 40 first" in found["not_known"]

@@ -23,6 +23,7 @@ NEEDS_MORE = "needs a scheduler or SLURM: test_dispatch.py and test_slurm_real.p
 INSTALLS = "installs packages: the make commands of continuous integration do"
 NOT_RUN = {
     "make demo": "test_demo.py runs the demo",
+    "memo demo": "test_demo.py runs it",
     "make demo PYTHON=python3.12": "the same with another interpreter",
     "make test": "would run this test",
     "make lint": "part of `make test`",
@@ -36,8 +37,9 @@ NOT_RUN = {
     "dask worker --scheduler-file scheduler.json --nthreads 1": NEEDS_MORE,
     "memo run campaign.yaml --dir DIR --scheduler scheduler.json": NEEDS_MORE,
     "memo run ... --slurm": NEEDS_MORE,
+    "memo run --no-report": "only the option is meant; test_report_command.py tests it",
     "memo run --until-se 0.1": "only the option is meant; test_plan.py tests the goal",
-    **{f"memo {name}": "only the name is meant" for name in ("run", "status", "sample", "scores")},
+    **{f"memo {name}": "only the name is meant" for name in ("run", "status", "sample", "scores", "plan", "spectrum")},
     "memo scores DIR --copies": "of a design that copies documents: test_copies.py runs it",
     "memo --install-completion": "would change the shell's own files; test_terminal.py asks for the script",
 }

@@ -216,3 +216,26 @@ def test_a_rule_is_added_and_scored_from_the_splits_at_hand(
     assert {path: path.stat().st_mtime_ns for path in (directory / "losses").iterdir()} == before
     result = command("group", directory, "--add", rule)
     assert result.returncode == 2 and said in result.stderr
+
+
+def test_the_report_has_what_the_removal_of_a_set_does(root: Path, tmp_path: Path) -> None:
+    import base64
+    import re
+    import zlib
+
+    good("report", root, "--out", tmp_path / "report.html")
+    found = re.search(r'id="table-data">"([^"]*)"', (tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert found is not None
+    rules = {rule["name"]: rule for rule in json.loads(zlib.decompress(base64.b64decode(found[1])))["rules"]}
+    assert {name: rule["measure"] for name, rule in rules.items()} == {
+        "document": "memorization",
+        "passage": "excess",
+        "topic": "excess",
+    }
+    table = memo.open(root).knockout_scores()
+    table = table[table["rule"] == "passage"]
+    shown = rules["passage"]
+    assert shown["document"] is None or len(shown["document"]) == len(PASSAGE)
+    for column, name in (("memorization", "excess"), ("ci_low", "excess_ci_low"), ("ci_high", "excess_ci_high")):
+        np.testing.assert_allclose(np.array(shown[column]) / 10_000, table[name], atol=0.00006)
+    assert shown["n_out"] == table["n_removed"].tolist() and shown["group_size"] == [len(PASSAGE)] * len(PASSAGE)
