@@ -25,11 +25,11 @@ def make_report(workspace: Workspace, reporter: Reporter, write: Writer) -> Path
 
     Only for the holder of the lock. Raises `MemoError` where there are no scores to report.
     """
-    from memo.campaign import Campaign
-
     path, inputs = workspace.layout.report, workspace.report_inputs()
     if workspace.rules and is_done(path, inputs):
         return path
+    from memo.campaign import Campaign
+
     if workspace.rules:
         reporter.line(f"report: {path}")
     with publishing(path, inputs) as temporary:

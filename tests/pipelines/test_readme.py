@@ -21,6 +21,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = ("memo", "make", "pip", "dask", "sbatch", "jupyter")
 NEEDS_MORE = "needs a scheduler or SLURM: test_dispatch.py and test_slurm_real.py run it"
 INSTALLS = "installs packages: the make commands of continuous integration do"
+NO_TEXT = "its text is no part of the project"
 NOT_RUN = {
     "make demo": "test_demo.py runs the demo",
     "memo demo": "test_demo.py runs it",
@@ -41,6 +42,8 @@ NOT_RUN = {
     "memo run --until-se 0.1": "only the option is meant; test_plan.py tests the goal",
     **{f"memo {name}": "only the name is meant" for name in ("run", "status", "sample", "scores", "plan", "spectrum")},
     "memo scores DIR --copies": "of a design that copies documents: test_copies.py runs it",
+    "memo run leviticus.yaml --dir campaigns/leviticus": NO_TEXT,
+    "memo spectrum campaigns/leviticus --doc KJV:03.4.1": NO_TEXT,
     "memo --install-completion": "would change the shell's own files; test_terminal.py asks for the script",
 }
 NAMES = {"DIR": "campaigns/first", "DOC": "planted:uuid:00", "CONFIG": "campaign.yaml"}
