@@ -53,7 +53,7 @@ def card_html(campaign: "Campaign") -> Html:
 def _readable(part: "Callable[[Campaign], Lines]", campaign: "Campaign") -> Lines:
     try:
         return part(campaign)
-    except (MemoError, OSError, ValueError, KeyError, TypeError) as error:  # a damaged file, whatever is wrong with it
+    except (MemoError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a damaged file
         return [f"cannot be read ({type(error).__name__}: {error}); memo verify {campaign.layout.root}"]
 
 

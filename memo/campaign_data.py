@@ -183,8 +183,10 @@ class CampaignData:
         return self._columns > 0
 
     def has_groups(self, rule: str) -> bool:
-        """Whether the rule has run."""
-        return rule == DOCUMENT_RULE or _is_there(self.layout.groups(rule))
+        """Whether its groups are known: the rule has run, and of a ladder all rungs have."""
+        design = self.config.design
+        needed = design.levels if rule in design.ladder else (rule,)
+        return all(name == DOCUMENT_RULE or _is_there(self.layout.groups(name)) for name in needed)
 
     def has_scores(self, rule: str = DOCUMENT_RULE) -> bool:
         """Whether the rule's score table is on disk."""

@@ -180,7 +180,7 @@ class Design(Section):
         copies = data.get("copies")
         if copies is None or "splits" in data:
             return data
-        counts = copies.get("counts") if isinstance(copies, Mapping) else copies.counts
+        counts = copies.get("counts") if isinstance(copies, Mapping) else getattr(copies, "counts", None)
         return {"splits": SPLITS_PER_COUNT * (len(counts) if isinstance(counts, Sequence) else 5), **data}
 
     @model_validator(mode="after")

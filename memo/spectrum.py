@@ -134,7 +134,7 @@ def finished(campaign: "Campaign", gaps: pd.DataFrame, margin: float) -> pd.Data
 def corpus_spectrum(entries: pd.DataFrame) -> pd.DataFrame:
     """Per rule: documents, sets, mean removed share and bits, median gap, documents memorized there.
 
-    The last two rows, without a rule, count the documents that generalize and those that are undecided.
+    `.attrs` counts the documents that generalize (`generalizes`) and those that are `undecided`.
     """
     rules = entries.groupby(["nesting", "rule"], sort=True)
     table = rules.agg(

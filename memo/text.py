@@ -5,19 +5,13 @@ formulas. Nothing in them is ever interpreted. Characters that cannot be seen ar
 """
 
 import html
-import json
-import re
 import unicodedata
 from collections.abc import Container
-from typing import Any
-
-from memo.plain import finite
 
 # Characters that move the cursor, reorder the line or are not there to be seen: controls, formats, surrogates, private.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LINES = frozenset("\n\t")
 _JOINERS = frozenset("\u200c\u200d")  # Persian, Hindi and emoji are written with them, and they move nothing else
-_UNSAFE_IN_SCRIPT = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 # A spreadsheet takes these for the beginning of a formula, some of them also in their full-width forms (OWASP, CSV
 # injection).
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -73,15 +67,6 @@ def for_text_node(text: str) -> str:
 
 # MathJax, which notebooks run over every output, leaves elements of these classes alone.
 NO_MATH = "tex2jax_ignore mathjax_ignore"
-
-
-def for_script(data: Any) -> str:
-    """JSON for the inside of `<script type="application/json">`: it cannot end the element, and parses back as it was.
-
-    NaN and infinity, which JSON does not have, become null. A lone surrogate stays one, as `\\ud800`.
-    """
-    text = json.dumps(finite(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _UNSAFE_IN_SCRIPT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def for_csv(value: object) -> object:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Nats from which a token has the first, second, ... shade. Below the first it has none.
-SHADES = (0.25, 0.5, 1.0, 2.0)
+SHADES = (0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)

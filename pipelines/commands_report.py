@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from memo.text import for_terminal
 from pipelines.options import DirArgument, QuietOption
 from pipelines.terminal import say
 
@@ -32,11 +33,9 @@ def report(
 
     workspace = open_workspace(directory)
     if any(stale_scores(directory, rule) for rule in workspace.rules):
-        print(
-            f"memo: the score tables are older than the campaign; renew them: memo aggregate {directory}",
-            file=sys.stderr,
-        )
-    if out is None:
+        line = f"memo: the score tables are older than the campaign; renew them: memo aggregate {directory}"
+        print(for_terminal(line), file=sys.stderr)
+    if out is None or out.resolve() == workspace.layout.report.resolve():
         with writer(workspace.layout.lock):
             path = make_report(workspace, Reporter(quiet), context.obj)
     else:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from memo.copies import dose_curve_of
-from pipelines.show import interval, print_csv, print_json, print_table, records
+from pipelines.show import interval, number, print_csv, print_json, print_table, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,8 @@ def print_copies(scores: "pd.DataFrame", as_json: bool, as_csv: bool) -> None:
         (
             str(row["copies"]),
             interval(row),
-            f"{losses.loc[row['copies'], 'loss_in']:.2f}",
-            f"{losses.loc[row['copies'], 'loss_out']:.2f}",
+            number(losses.loc[row["copies"], "loss_in"]),
+            number(losses.loc[row["copies"], "loss_out"]),
             f"{row['documents']:,}",
             _splits(scores, row["copies"]),
         )

@@ -17,7 +17,7 @@ TOKENS = 12  # the most memorized ones are listed
 MEMBERS = 5  # of a group that are named
 CHARACTERS = 20_000  # of a text that are printed
 # One hue that darkens, so that it reads without colours too; by the steps of `memo.token_runs`.
-STYLES = {2: "black on #fee8c8", 3: "black on #fdbb84", 4: "black on #e34a33"}
+STYLES = {1: "black on #fee8c8", 2: "black on #fdbb84", 3: "black on #fc8d59", 4: "black on #e34a33"}
 
 
 def print_document(campaign: "Campaign", doc_id: str) -> None:

@@ -6,6 +6,7 @@ from memo.design_settings import DOCUMENT_RULE
 from memo.sets import CONTROL
 from memo.text import for_terminal
 from pipelines.progress import duration
+from pipelines.terminal import say
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
@@ -26,7 +27,7 @@ def print_plan(data: dict[str, Any]) -> None:
     if data["pilot"]:
         _print_predicted(data)
     if data["not_known"]:
-        print(data["not_known"])
+        say(data["not_known"])
 
 
 def _rung(rung: dict[str, Any]) -> str:

@@ -38,11 +38,12 @@ class Models:
     used: int
     planned: int
     diverged: int
+    unpaired: int = 0  # there, but not the model of the opposite split, without which it does not count
 
     @property
     def missing(self) -> int:
-        """Neither used nor diverged: they failed, or were not trained."""
-        return max(0, self.planned - self.used - self.diverged)
+        """None of these: they failed, or were not trained."""
+        return max(0, self.planned - self.used - self.diverged - self.unpaired)
 
     @property
     def partial(self) -> bool:
@@ -54,10 +55,13 @@ class Models:
 
 def models_of(campaign: "Campaign", attributes: dict[Any, Any]) -> Models:
     """attributes: of the score table, which says how many models it is from."""
-    planned = int(attributes.get("of", campaign.config.design.splits))
+    design = campaign.config.design
+    planned = int(attributes.get("of", design.splits))
     records = (read_record(campaign.layout.losses(split)) for split in range(planned))
     diverged = sum(record is not None and "diverged" in record.notes for record in records)
-    return Models(int(attributes.get("models", planned - diverged)), planned, diverged)
+    trained = campaign.trained_splits()
+    unpaired = len(trained) - len(design.scored(trained))
+    return Models(int(attributes.get("models", planned - diverged)), planned, diverged, unpaired)
 
 
 def all_checks(
@@ -131,6 +135,7 @@ def _of_models(models: Models) -> Check:
         return Check("Models", "good", f"All {models.planned:,} models are there; none diverged.", meaning)
     parts = [f"{models.diverged:,} diverged"] if models.diverged else []
     parts += [f"{models.missing:,} failed or are not trained"] if models.missing else []
+    parts += [f"{models.unpaired:,} lack the model of the opposite split"] if models.unpaired else []
     meaning += " Scores from fewer models are right where models are missing at random: memo status DIR --missing."
     return Check("Models", "warning", f"{models}: {', '.join(parts) or 'some do not count'}.", meaning)
 

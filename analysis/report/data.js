@@ -62,7 +62,7 @@ function membersOf(rule, group) {
 }
 
 function number(value, digits = 2) {
-  return Number.isNaN(value) ? "–" : value.toFixed(digits);
+  return Number.isNaN(value) ? "–" : value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1"); // no -0.00
 }
 
 function interval(rule, row, digits = 2) {

@@ -72,13 +72,15 @@ def document_details(
 
 
 def _order(best: NDArray[np.float64], in_table: Index, seed: int) -> Index:
-    """The documents to open, the most wanted first: four with a high score for one at random."""
+    """The documents to open, the most wanted first: four with a high score for one at random. Not all of them may fit,
+    however few they are."""
     ranked = in_table[np.argsort(-best[in_table], kind="stable")]
-    if len(ranked) <= MOST:
+    most = min(MOST, len(ranked))
+    if most < 2:
         return ranked
-    top = ranked[: int((1 - RANDOM_SHARE) * MOST)]
+    top = ranked[: int((1 - RANDOM_SHARE) * most)]
     generator = seeding.generator("report", "details", seed=seed)
-    drawn = generator.choice(ranked[len(top) :], MOST - len(top), replace=False)
+    drawn = generator.choice(ranked[len(top) :], most - len(top), replace=False)
     per_draw = len(top) // len(drawn)
     places = np.concatenate([np.arange(len(top)), per_draw * (1 + np.arange(len(drawn))) - 0.5])
     found: Index = np.concatenate([top, drawn])[np.argsort(places, kind="stable")]

@@ -38,7 +38,7 @@ class DocumentView {
   }
 
   key(event) {
-    if (event.target.matches("select, input") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches("select, input, .wide") || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowRight") this.step(1);
     else if (event.key === "ArrowLeft") this.step(-1);
     else return;

@@ -54,7 +54,7 @@ def _design(campaign: "Campaign") -> str:
     if design.knockout is not None:
         share, names = design.knockout.probability, ", ".join(design.knockout.sets)
         parts.append(f"sets of {names} are removed whole from {share:.0%} of the splits")
-    if getattr(design, "copies", None) is not None:
+    if design.copies is not None:
         parts.append("chosen documents appear several times")
     return "; ".join(parts)
 

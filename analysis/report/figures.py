@@ -63,7 +63,9 @@ def draw(name: str, title: str, caption: str, plot: "Callable[[Axes], Any]") -> 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's own settings are, the page is the same
+        mpl.rcParams.update({**STYLE, "svg.hashsalt": name})
         figure: MatplotlibFigure = Canvas(figsize=SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()

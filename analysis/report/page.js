@@ -80,11 +80,11 @@ function connect(table, data) {
   const filters = byId("filters");
   let waiting = 0;
   filters.addEventListener("input", (event) => {
-    clearTimeout(waiting);
     if (event.target.id === "sort" || event.target.id === "descending") {
       table.sortBy(byId("sort").value, byId("descending").checked);
       showTable(table);
     } else {
+      clearTimeout(waiting);
       waiting = setTimeout(() => readFilters(table), event.target.type === "search" ? 150 : 0);
     }
   });

@@ -160,14 +160,14 @@ def _rule(rule: RuleScores, place: Index, clip: int) -> dict[str, Any]:
     there = place >= 0
     frame, place = rule.frame[there], place[there]
     labels = frame["group_id"].astype(object).where(frame["group_size"] > 1, None)
-    groups, group = coded([clipped(label, clip) if label is not None else None for label in labels])
+    names, group = coded([label if isinstance(label, str) else None for label in labels])  # two may begin alike
     reasons, reason = coded([clipped(why, 200) for why in frame["reason"].astype(object)])
     plain = len(place) > 0 and np.array_equal(place, np.arange(len(place)))
     return {
         "name": rule.name,
         "measure": rule.measure,
         "document": None if plain else place.tolist(),
-        "groups": groups,
+        "groups": [clipped(name, clip) for name in names],
         "group": group,
         "reasons": reasons,
         "reason": reason,

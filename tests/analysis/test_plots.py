@@ -150,6 +150,13 @@ def test_scores_are_counted_without_canaries(ax: Axes) -> None:
     assert any(line.startswith("3 phantoms") for line in legend) and "20 documents" in legend
 
 
+def test_one_far_outlier_takes_no_more_bins(ax: Axes) -> None:
+    table = score_table(1000)
+    table.loc[0, "memorization"] = 1e12  # as of an imported model that diverged
+    plots.scores(table, ax)
+    assert 8 <= len(ax.patches) <= 60
+
+
 def test_one_document_with_nothing_measured(ax: Axes) -> None:
     plots.document_spectrum(entries_of(3).assign(gap=np.nan), ax)
     assert any("no rule has a gap" in text.get_text() for text in texts(ax))

@@ -14,7 +14,7 @@ import pytest
 import memo
 from analysis.report import render, rows
 from analysis.report.checks import Models, all_checks
-from analysis.report.details import MOST
+from analysis.report.details import MOST, _order
 from analysis.report.packing import SCALE, coded, counts, packed, scaled
 from analysis.report.tokens import pieces_of
 from memo.errors import MemoError, UsageError
@@ -214,7 +214,6 @@ def test_what_does_not_compress_still_fits(tmp_path: Path, monkeypatch: pytest.M
         found = re.search(rf'id="{name}">"([^"]*)"</script>', page)
         assert found is not None and len(found[1]) <= most
     assert len(unpacked(page)["ids"]) > 5 and 0 < len(unpacked(page, "detail-data")["documents"]) < 60
-    assert MOST >= 100
 
 
 def test_a_hostile_title(tmp_path: Path) -> None:
@@ -222,6 +221,31 @@ def test_a_hostile_title(tmp_path: Path) -> None:
     shown = "&lt;b&gt;\\u202e{{7*7}} \\x1b&quot;&lt;"
     assert f"<title>{shown}" in page and f">{shown}</h1>" in page
     assert rows.clipped("\ud800\x00 \u202ex" * 100, 20) == "\\ud800\\x00 \\u202ex" * 4 + "…"
+
+
+def test_groups_whose_names_begin_alike_stay_apart() -> None:
+    """The page shows the beginning of a name, and finds the members of a group by its number."""
+    import pandas as pd
+
+    table = pd.DataFrame({"doc_id": list("abcde"), "group_id": ["x" * 500 + end for end in "11223"]})
+    numbers = dict.fromkeys(("memorization", "ci_low", "ci_high", "loss_in", "loss_out", "p_value"), 0.0)
+    table = table.assign(group_size=[2, 2, 2, 2, 1], n_in=8, n_out=8, reason=None, **numbers)
+    packed_rule = rows._rule(rows.RuleScores("near", "memorization", table), np.arange(5), rows.CLIP)
+    assert packed_rule["group"] == [0, 0, 1, 1, -1]
+    assert packed_rule["groups"] == ["x" * rows.CLIP + "…"] * 2
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 7, MOST, MOST + 3])
+def test_the_documents_that_are_opened_first(number: int) -> None:
+    """Every beginning of the order has four with a high score for one at random, also where all could be opened."""
+    best = np.arange(number, dtype=np.float64)
+    order = _order(best, np.arange(number), seed=0)
+    assert len(order) == len(set(order.tolist())) == min(number, MOST)
+    begin = order[: len(order) // 2].tolist()
+    top = set(range(number - 4 * min(number, MOST) // 5, number))
+    if number >= MOST:
+        assert abs(sum(place in top for place in begin) - 0.8 * len(begin)) <= 1
+    assert _order(best, np.arange(number), seed=0).tolist() == order.tolist()
 
 
 def test_packing() -> None:

@@ -3,20 +3,16 @@
 import csv
 import html
 import io
-import json
-import math
 import string
 import time
 import unicodedata
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memo.plain import finite
-from memo.text import columns_of, for_csv, for_html, for_script, for_terminal, paragraphs_for_terminal
+from memo.text import columns_of, for_csv, for_html, for_terminal, paragraphs_for_terminal
 
 ANY = st.text(st.characters(codec=None, categories=None), max_size=60)  # lone surrogates too
 SEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -60,24 +56,6 @@ def test_html_has_no_markup_and_reads_back(text: str) -> None:
     shown = for_html(text)
     assert not set(shown) & set("<>\"'")
     assert for_html(html.unescape(shown)) == shown
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | ANY, lambda inner: st.lists(inner) | st.dictionaries(ANY, inner)
-    )
-)
-@example({"</script>": "\u2028\ud800<!--"})
-def test_json_in_a_script_cannot_end_it_and_reads_back(data: object) -> None:
-    written = for_script(data)
-    assert not set(written) & set("<>&\u2028\u2029")
-    written.encode()  # no lone surrogate, which no file could hold
-    assert json.loads(written) == finite(data)
-
-
-def test_json_takes_numpy_and_has_no_nan() -> None:
-    data = {"a": np.float32(np.nan), "b": np.int64(3), "c": np.array([1.5, np.inf]), "d": math.nan, "e": (True, None)}
-    assert json.loads(for_script(data)) == {"a": None, "b": 3, "c": [1.5, None], "d": None, "e": [True, None]}
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_every_part_of_a_document_is_text_alone(text: str) -> None:
     page = checked(shown._repr_html_())
     if text != LONG:
         for part in (page.text, *("".join(found) for found in page.marked.values())):
-            assert for_html(text) == for_html(text.replace("\r\n", "\n")) and Page(for_html(text)).text in part
+            assert Page(for_html(text)).text in part
     assert repr(shown).replace("\n", "").isprintable()
 
 
@@ -150,6 +150,7 @@ def test_a_campaign_shows_itself_at_every_stage(small_campaign: Path, tmp_path: 
         ("partial", ["losses/split-00001*"]),
         ("sampled", ["losses/*", "token_losses/*"]),
         ("grouped", ["design/*"]),
+        ("half grouped", ["groups/near*"]),
         ("ingested", ["groups/*"]),
         ("new", ["corpus/*.parquet*"]),
     ):

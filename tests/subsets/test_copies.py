@@ -148,6 +148,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], said:
         design(**settings)
 
 
+@pytest.mark.parametrize("copies", [[0, 1, 2], 3, "uuids"])
+def test_copies_that_are_no_settings_are_refused(copies: object) -> None:
+    with pytest.raises(ValidationError, match="valid dictionary"):
+        Design.model_validate({"copies": copies})
+
+
 def test_damage_is_found() -> None:
     chosen = design()
     block, copied, units = drawn(chosen)
