@@ -220,7 +220,7 @@ class CampaignData:
             go_on = "run it again to go on" if self.config.imported is None else "import the same files again"
             raise MemoError(
                 f"{self.layout.root}: {len(done)} of {total} models are there; {go_on}, "
-                "or take what is there with allow_partial"
+                "or take what is there: --allow-partial, or allow_partial=True in Python"
             )
         return done
 

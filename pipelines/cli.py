@@ -101,11 +101,12 @@ def main() -> None:
         code = app([a for a in arguments if a != "--debug"], standalone_mode=False)
     except (SystemExit, typer.Exit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
+        if isinstance(stop.__context__, BrokenPipeError):  # typer and rich make it an exit with 1
+            code = _reader_has_gone()
     except (typer.Abort, KeyboardInterrupt):
         code = STOPPED[0]
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone; nothing to tell it
-        code = 0
+        code = _reader_has_gone()
     except Exception as error:
         if debug:
             raise
@@ -113,6 +114,12 @@ def main() -> None:
     if code in STOPPED:  # typer turns Ctrl-C into an exit of its own, whose code it returns
         _complain("stopped; the same command goes on", code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _reader_has_gone() -> int:
+    """Nothing to tell the reader of our output, and no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _print_anything() -> None:

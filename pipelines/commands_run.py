@@ -147,8 +147,7 @@ def group(
 ) -> None:
     """Runs the duplication rules. After `memo ingest`.
 
-    With --add, a new rule is scored from the splits in which its groups happen to be whole, and it is said what more it
-    would take.
+    With --add, a new rule is scored from the splits in which its groups happen to be whole.
 
     Example: memo group campaigns/first --add my_rules.py:frogs
     """

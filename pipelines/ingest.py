@@ -21,6 +21,7 @@ from pipelines.controls import Controls, make_controls
 from pipelines.progress import Bar, Reporter
 from pipelines.workspace import Workspace
 from subsets.readers import Document, Rejected, read_source
+from subsets.readers.records import MISSING_TEXT
 
 ROW_GROUP = 16_384
 NO_TOKENS = "no tokens"
@@ -49,8 +50,9 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
         evaluation = _read(config.evaluation, config.seed, "evaluation", bar, before=len(corpus.kept))
     if not corpus.kept:
         why = ", ".join(f"{count} {reason}" for reason, count in corpus.reasons().items()) or "the sources are empty"
+        hint = "; name the field that holds the text: corpus.text" if MISSING_TEXT in corpus.reasons() else ""
         raise UsageError(
-            f"corpus: expected at least one document, found none of {len(corpus.rejected)} records ({why})"
+            f"corpus: expected at least one document, found none of {len(corpus.rejected)} records ({why}){hint}"
         )
     for name in sorted({name for source in config.corpus for name in source.metadata}):
         if all(document.metadata.get(name) is None for document in corpus.kept):

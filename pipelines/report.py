@@ -31,7 +31,7 @@ def make_report(workspace: Workspace, reporter: Reporter, write: Writer) -> Path
     from memo.campaign import Campaign
 
     if workspace.rules:
-        reporter.line(f"report: {path}")
+        reporter.line("report: making the page")
     with publishing(path, inputs) as temporary:
         write(Campaign(workspace.layout, workspace.config), temporary)
     return path

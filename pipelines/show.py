@@ -65,7 +65,7 @@ def print_scores(campaign: "Campaign", frame: "pd.DataFrame", title: str) -> Non
     ]
     print_table(title, ("document", "memorization [95 %]", "loss in", "out", "n", "group", "text"), rows)
     for reason, count in frame.loc[frame["memorization"].isna(), "reason"].value_counts().items():
-        print(f"{count} of these rows have no score: {for_terminal(str(reason))}")
+        print(f"without a score, {count:,} of these rows: {for_terminal(str(reason).removesuffix(': no score'))}")
 
 
 def print_siblings(frame: "pd.DataFrame", rule: str, as_json: bool, as_csv: bool) -> None:

@@ -73,12 +73,15 @@ def _print_scores(scores: list[dict[str, Any]]) -> None:
 
 
 def _print_groups(groups: dict[str, list[str]], doc_id: str) -> None:
+    lines = []
     for rule, members in groups.items():
         others = [member for member in members if member != doc_id]
         if others:
             named = ", ".join(for_terminal(member, 40) for member in others[:MEMBERS])
             more = f" and {len(others) - MEMBERS:,} more" if len(others) > MEMBERS else ""
-            print(f"{for_terminal(rule)}: together with {named}{more}")
+            lines.append(f"{for_terminal(rule)}: together with {named}{more}\n")
+    if lines:
+        print("".join(lines))
 
 
 def _print_tokens(found: dict[str, Any] | None, text: str | None) -> None:

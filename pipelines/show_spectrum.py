@@ -73,6 +73,9 @@ def _print_document(entries: "pd.DataFrame", document: str) -> None:
     ]
     columns = ("rule", "gap [corrected]", "total", "rest", "removed", "bits", "n", "set")
     print_table(f"{for_terminal(document, 60)}: nats per token, finest rule first", columns, rows)
+    silent = [for_terminal(row["rule"], 32) for row in records(entries) if row["gap"] is None]
+    if silent:
+        print(f"no gap at {', '.join(silent)}: `memo show` says why")
     first = records(entries)[0]
     where = f" at rule {for_terminal(first['verdict_rule'], 32)}" if first["verdict_rule"] else ""
     print(f"verdict: {first['verdict']}{where}")

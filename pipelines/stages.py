@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from memo.campaign_file import load
 from memo.cluster_settings import Cluster
 from memo.config import CampaignConfig
 from memo.errors import PartialError, UsageError
@@ -56,7 +57,13 @@ def run_config(
     with writer(Layout(root).lock):
         if config.until.wanted:
             config = grown(config, root)
+        dropped = _dropped_rules(config, root)
         workspace = _on(settle(config, root), cluster)
+        if dropped:
+            reporter.line(
+                f"memo: no longer among the rules of this campaign: {', '.join(dropped)}; the campaign file does not "
+                "name them, write them into it to keep them"
+            )
         complete = status(root)["complete"]
         failure = _run_all(stages, workspace, reporter, allow_partial)
         while failure is None and config.until.wanted and "aggregate" in stages:
@@ -72,6 +79,15 @@ def run_config(
         if failure is not None:
             raise failure
     return workspace, complete
+
+
+def _dropped_rules(config: CampaignConfig, root: Path) -> list[str]:
+    """Rules that the campaign has so far, for instance by `memo group --add`, and that the file does not name."""
+    path = Layout(root).config
+    if not path.exists():
+        return []
+    named = {spec.name for spec in config.rules}
+    return [spec.name for spec in load(path).rules if spec.name not in named]
 
 
 def _run_all(

@@ -12,7 +12,8 @@
 # # A first look at a campaign
 #
 # `memo demo` trains 48 small models, each on a random half of some docstrings and some planted texts. This notebook
-# looks at what came out. It reads the campaign and changes nothing in it; set `MEMO_CAMPAIGN` to look at another one.
+# looks at what came out. It reads the campaign and changes nothing in it; set `MEMO_CAMPAIGN` to look at another one
+# that has the rules `exact` and `near`.
 
 # %%
 import os

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 BINS = 60
+LEGEND_ROOM = 1.25  # height of the axes / of the highest bar, so that the legend covers none
 NO_SCORES = "no document has a score"
 
 
@@ -45,6 +46,7 @@ def scores(scores: "pd.DataFrame", ax: "Axes", phantoms: "pd.DataFrame | None" =
         weights = np.full(len(null), float(np.max(counts)) / np.histogram(null, edges)[0].max())
         ax.hist(null, edges, weights=weights, histtype="step", color=VERMILION, hatch="///", label=name)
     ax.axvline(0, color=GREY, lw=1, ls=":")
+    ax.set_ylim(top=LEGEND_ROOM * float(np.max(counts)))
     legend(ax)
     return ax
 

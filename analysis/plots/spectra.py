@@ -70,7 +70,8 @@ def corpus_spectrum(summary: "pd.DataFrame", ax: "Axes") -> "Axes":
     for place, (count, kind) in enumerate(zip(counts, kinds, strict=True)):
         colour, hatch = looks[kind]
         ax.barh(place, count, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
-        ax.annotate(f" {count:,}", (count, place), va="center", fontsize="small")
+        # An offset and no space: a browser strips the space from the text of an SVG.
+        ax.annotate(f"{count:,}", (count, place), (4, 0), textcoords="offset points", va="center", fontsize="small")
     tick_labels(ax, "y", np.arange(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlim(0, 1.15 * max(1, *counts))

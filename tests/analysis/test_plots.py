@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 import memo
@@ -148,6 +149,7 @@ def test_scores_are_counted_without_canaries(ax: Axes) -> None:
     plots.scores(score_table(20), ax, controls)
     legend = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
     assert any(line.startswith("3 phantoms") for line in legend) and "20 documents" in legend
+    assert ax.get_ylim()[1] > 1.2 * max(bar.get_height() for bar in ax.patches if isinstance(bar, Rectangle))
 
 
 def test_one_far_outlier_takes_no_more_bins(ax: Axes) -> None:

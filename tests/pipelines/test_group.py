@@ -102,3 +102,10 @@ def test_two_rules_of_one_name_are_refused(folder: Path) -> None:
     path.write_text("corpus: {path: corpus.jsonl}\nrules: [exact, {name: exact, rule: field, column: site}]\n")
     result = memo_command("ingest", path, "--dir", folder / "c")
     assert result.returncode == 2 and "two rules are named 'exact' (exact); rename one" in result.stderr
+
+
+def test_a_corpus_without_the_field_of_the_text_says_which_key_names_it(folder: Path) -> None:
+    (folder / "campaign.yaml").write_text("corpus: {path: corpus.jsonl, text: body}\n")
+    result = memo_command("ingest", folder / "campaign.yaml", "--dir", folder / "c")
+    assert result.returncode == 2
+    assert "(12 missing text); name the field that holds the text: corpus.text" in result.stderr

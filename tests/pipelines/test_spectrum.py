@@ -216,6 +216,8 @@ def test_a_rule_is_added_and_scored_from_the_splits_at_hand(
     assert {path: path.stat().st_mtime_ns for path in (directory / "losses").iterdir()} == before
     result = command("group", directory, "--add", rule)
     assert result.returncode == 2 and said in result.stderr
+    result = command("ingest", root.parent / "campaign.yaml", "--dir", directory)
+    assert result.returncode == 0 and "no longer among the rules of this campaign: halves;" in result.stderr
 
 
 def test_the_report_has_what_the_removal_of_a_set_does(root: Path, tmp_path: Path) -> None:
