@@ -40,6 +40,7 @@ def test_scores_come_out_without_bias_and_intervals_cover() -> None:
             wrong.append(found.memorization - truth)
             inside.append((found.ci_low <= truth) & (truth <= found.ci_high))
     every = np.stack(wrong)
+    print(f"\ncopies: bias {every.mean():+.4f}, coverage {np.mean(inside):.3f}", end=" ")
     assert abs(every.mean()) < 4 * every.std() / np.sqrt(every.size / DOCUMENTS)
     assert abs(every.mean()) < 0.01
     assert 0.93 <= np.mean(inside) <= 0.97, np.mean(inside)
@@ -55,6 +56,7 @@ def test_the_curve_covers_the_mean_of_the_population_of_documents() -> None:
         truth = EFFECT[1:]  # documents have a strength of 1 on average
         wrong.append(curve.memorization - truth)
         inside.append((curve.ci_low <= truth) & (truth <= curve.ci_high))
+    print(f"\ndose curve: coverage {np.mean(inside):.3f}", end=" ")
     assert np.abs(np.mean(wrong, axis=0)).max() < 0.02
     assert 0.93 <= np.mean(inside) <= 0.97, np.mean(inside)
 

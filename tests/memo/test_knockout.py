@@ -103,6 +103,7 @@ def test_effects_come_out_without_bias_and_intervals_cover(
     assert np.abs(wrong).max() < 5 * (values.std(axis=0) / np.sqrt(len(values))).max(), name
     assert abs(wrong.mean()) < 0.01
     inside = np.stack([(effect.ci_low <= truth()[name]) & (truth()[name] <= effect.ci_high) for effect in found])
+    print(f"\n{name}: bias {wrong.mean():+.4f}, coverage {inside.mean():.3f}", end=" ")
     assert 0.93 <= inside.mean() <= 0.97, inside.mean()
 
 
@@ -127,6 +128,8 @@ def test_a_contrast_that_does_not_condition_shows_what_is_not_there() -> None:
             naive.append(one.losses[gone, document].mean() - one.losses[inside, document].mean())
         conditioned.append(one.effects(None).total.value[shared])
     expected = truth()["total"][shared].mean()
+    wrong = np.mean(naive) - expected, np.mean(conditioned) - expected
+    print(f"\nerror of a naive contrast {wrong[0]:+.3f}, of a conditioned one {wrong[1]:+.3f}", end=" ")
     assert abs(np.mean(naive) - expected - Q * GAIN[0]) < 0.03
     assert abs(np.mean(conditioned) - expected) < 0.03
 
@@ -135,6 +138,7 @@ def test_a_random_set_with_a_memorized_document_does_not_win() -> None:
     """Its excess is the document's own memorization and no more; what it adds beyond the document is nothing."""
     only = MEMBERS[1][OF_SETS] == 2
     rest = np.concatenate([bank(seed).effects(bank(seed).curve()).rest.value[only] for seed in range(60)])
+    print(f"\nrest of a random set with a memorized document: {rest.mean():+.4f}", end=" ")
     assert abs(rest.mean()) < 0.02
 
 
@@ -186,5 +190,6 @@ def test_where_nothing_is_memorized_next_to_nothing_is_called_memorized() -> Non
         for margin in called:
             called[margin] += int((verdicts(gap, se, degrees, margin).rule >= 0).sum())
         number += len(documents)
+    print(f"\ncalled memorized, by margin: {called} of {number}", end=" ")
     assert called[0.0] / number <= 0.05
     assert called[0.1] / number < 0.01

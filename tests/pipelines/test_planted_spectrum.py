@@ -103,6 +103,10 @@ def test_verdicts_are_those_of_the_planted_truth(entries: pd.DataFrame) -> None:
     truth = each["kind"].map({"quote": "quote", "topic": "topic", "copies": "exact", "alone": "document"})
     found = each["verdict_rule"].where(each["verdict"] == "memorized", each["verdict"])
     agree = found == truth.fillna("generalizes")
+    print(
+        f"\nagree with the planted truth: {agree.sum()} of {len(agree)}",
+        agree.groupby(each["kind"]).mean().round(2).to_dict(),
+    )
     assert agree.mean() >= 0.9
     assert (agree.groupby(each["kind"]).mean() >= 0.75).all()
     assert (each["verdict_rule"] != "nothing").all()
@@ -114,6 +118,7 @@ def test_phantoms_are_not_called_memorized(campaign: memo.Campaign) -> None:
     assert table["doc_id"].nunique() >= 24 and table["rule"].nunique() == 5
     assert table["stands_for"].isin(campaign.doc_ids).all()
     calls = false_calls(campaign, margin=0.5)
+    print(f"\n{calls}")
     assert calls.memorized == 0
     assert calls.memorized_at_zero <= calls.expected + 2 * np.sqrt(calls.expected)
 
