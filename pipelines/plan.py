@@ -25,6 +25,7 @@ from pipelines.workspace import Workspace, open_workspace, refuse_imported, sett
 from subsets.checks import fewest_splits
 from subsets.designs import resolutions
 from subsets.designs.parts import Parts
+from subsets.registry import refuse_unknown
 
 if TYPE_CHECKING:
     from memo.campaign import Campaign
@@ -84,6 +85,8 @@ def _prepared(config: CampaignConfig, root: Path | None, reporter: Reporter) -> 
             yield begun
             return
         config = begun.config  # with the block size that it was begun with
+    for spec in config.rules:
+        refuse_unknown(spec)
     rules = [spec for spec in config.rules if spec.name in config.design.rules]
     config = config.model_copy(update={"rules": tuple(rules), "until": type(config.until)()})
     with tempfile.TemporaryDirectory(prefix="memo-plan-") as folder:

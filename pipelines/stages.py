@@ -24,6 +24,7 @@ from pipelines.report import Writer, make_report
 from pipelines.status import saved_diagnostics, status
 from pipelines.until import grown, next_splits, shortfall
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
+from subsets.registry import refuse_unknown
 
 Stage = Callable[..., None]  # of a workspace and a reporter
 STAGES = ("ingest", "group", "sample", "train", "aggregate")
@@ -54,6 +55,9 @@ def run_config(
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: expected a directory or nothing, found a file; choose another --dir")
     refuse_imported(config, root)
+    if not Layout(root).config.exists():
+        for spec in config.rules:  # before a corpus is read for them
+            refuse_unknown(spec)
     with writer(Layout(root).lock):
         if config.until.wanted:
             config = grown(config, root)

@@ -39,20 +39,26 @@ def known_rules() -> dict[str, str]:
     return offered(ENTRY_POINTS, "rule", dict.fromkeys(BUILT_IN, "built in"))
 
 
-def resolve(spec: RuleSpec) -> Rule:
-    """The rule that a campaign file names; raises `RuleError` that lists the known ones."""
-    if in_file(spec.rule):
-        return _from_file(spec.rule)
-    if spec.rule in BUILT_IN:
-        return _as_rule(getattr(importlib.import_module(BUILT_IN[spec.rule]), spec.rule), spec.rule)
+def refuse_unknown(spec: RuleSpec) -> None:
+    """Raises `RuleError` for a rule whose name nobody knows, or whose files are missing. Loads nothing of it."""
+    source_of(spec)
     known = known_rules()
-    if spec.rule not in known:
+    if not in_file(spec.rule) and spec.rule not in known:
         close = difflib.get_close_matches(spec.rule, known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise RuleError(
             f"no duplication rule is named {spec.rule!r}; {hint}known: {', '.join(sorted(known))}; "
             "or name one in a file: path/to/file.py:name"
         )
+
+
+def resolve(spec: RuleSpec) -> Rule:
+    """The rule that a campaign file names; raises `RuleError` that lists the known ones."""
+    if in_file(spec.rule):
+        return _from_file(spec.rule)
+    if spec.rule in BUILT_IN:
+        return _as_rule(getattr(importlib.import_module(BUILT_IN[spec.rule]), spec.rule), spec.rule)
+    refuse_unknown(spec)
     return _as_rule(installed(spec.rule, ENTRY_POINTS, "rule"), spec.rule)
 
 

@@ -94,6 +94,25 @@ def test_a_wrong_rule_is_one_line(folder: Path, rule: str, said: tuple[str, ...]
     assert memo.open(folder / "campaign").rules() == ["document", "exact"]  # as it was
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("near_duplicates", ("no duplication rule is named 'near_duplicates'", "did you mean 'near_duplicate'")),
+        ("other.py:rule", ("no such file", "other.py", "expected path/to/file.py:name")),
+        ("{name: topics, rule: labels, path: topics.csv}", ("rule 'labels': path", "expected a file", "topics.csv")),
+    ],
+)
+@pytest.mark.parametrize("stage", ["run", "plan"])
+def test_a_rule_that_is_not_there_is_said_before_a_corpus_is_read(
+    folder: Path, stage: str, rule: str, said: tuple[str, ...]
+) -> None:
+    where = ("--dir", folder / "new") if stage == "run" else ()
+    result = command(stage, write(folder, f"rules: [exact, {rule}]"), *where, cwd=folder)
+    error = error_of(result)
+    assert all(part in error for part in said), error
+    assert "documents" not in result.stdout and not (folder / "new").exists()
+
+
 def test_a_rule_that_says_nan_of_every_document_has_no_groups(folder: Path) -> None:
     result = command("group", folder / "campaign", "--add", "rules.py:nothing", cwd=folder)
     assert result.returncode == 0 and "nothing: 0 groups with 0 documents" in result.stdout, result.stderr
