@@ -134,6 +134,7 @@ def test_a_contrast_that_does_not_condition_shows_what_is_not_there() -> None:
     assert abs(np.mean(conditioned) - expected) < 0.03
 
 
+@pytest.mark.slow
 def test_a_random_set_with_a_memorized_document_does_not_win() -> None:
     """Its excess is the document's own memorization and no more; what it adds beyond the document is nothing."""
     only = MEMBERS[1][OF_SETS] == 2
@@ -173,6 +174,7 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
         size_curve(one.losses[few], one.included[few], one.removed[few], MEMBERS, CONTROL_SETS, N_TOKENS)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_memorized_next_to_nothing_is_called_memorized() -> None:
     """200 campaigns of the same sets without any effect: verdicts at a margin of 0, the hardest, on all documents of
     the sets, over a base score and the excess. At most 5 % of them may be called memorized, at 0.1 nats hardly one."""
