@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 READ_DOCUMENTS = 4 * WIDTH  # of 16 splits 8 MB, which stay in the last cache
 TASK_DOCUMENTS = 4 * READ_DOCUMENTS
 GROUP_BYTES = 1 << 28  # sums of group losses held at a time, of each rule
+DAMAGED = "its losses are damaged or without a record; memo verify says which"
 NO_GROUPS: Index = np.zeros(0, dtype=np.int64)
 
 
@@ -83,7 +84,9 @@ def absences(workspace: Workspace, usable: Sequence[int]) -> dict[int, str]:
     for split in range(workspace.config.design.splits):
         if split not in there:
             error = training_log.read(workspace.layout.log(split)).error
-            absent[split] = workspace.diverged(split) or (f"failed: {error}" if error else never)
+            damaged = workspace.config.imported is None and workspace.layout.losses(split).exists()
+            why = f"failed: {error}" if error else DAMAGED if damaged else never
+            absent[split] = workspace.diverged(split) or why
     return absent
 
 
@@ -99,6 +102,8 @@ def _refusal(workspace: Workspace, absent: dict[int, str], usable: int) -> str:
     if usable:
         ways.append(f"take what is there: memo aggregate {root} --allow-partial")
     told = f"scores need every model: {usable} of {total} are there, split {split} is not{more}: {why}"
+    if not usable:
+        told = f"no scores: 0 of {total} models can be used; split {split}{more}: {why}"
     return f"{told}. To go on, {', or '.join(ways)}" if ways else told
 
 

@@ -154,8 +154,11 @@ def _client_of(scheduler: str) -> "Iterator[Client]":
 
     by_address = "://" in scheduler
     if not by_address and not _is_scheduler_file(Path(scheduler)):
+        path = Path(scheduler)
+        found = f"another file, {path}" if path.exists() else f"no file {path}"
+        hint = f"; is it an address? then write tcp://{path.name}" if ":" in path.name and not path.exists() else ""
         raise UsageError(
-            f"cluster.scheduler: expected an address (tcp://host:8786) or a scheduler file, found {scheduler!r}"
+            f"cluster.scheduler: expected an address (tcp://host:8786) or a scheduler file, found {found}{hint}"
         )
     where = {"address": scheduler} if by_address else {"scheduler_file": scheduler}
     try:

@@ -77,6 +77,8 @@ def run(
     goal = {"until.se": until_se, "until.reliability": until_reliability, "until.max_splits": max_splits}
     goals = [f"{key}={value}" for key, value in goal.items() if value is not None]
     settings = load(config, [*(override or ()), *goals])
+    if max_splits is not None and not settings.until.wanted:
+        raise UsageError("--max-splits: expected a goal beside it (--until-se, --until-reliability), found none")
     cluster = _cluster(settings.cluster, scheduler, slurm)
     how: dict[str, Any] = {"cluster": cluster, "allow_partial": allow_partial, "report": context.obj if page else None}
     workspace, before = run_config(settings, directory, reporter, **how)
@@ -93,14 +95,16 @@ def run(
 def _print_outcome(workspace: "Workspace", outcome: dict[str, Any], as_json: bool) -> None:
     from memo.in_words import in_words
     from pipelines.status import saved_diagnostics
+    from pipelines.until import unmet
 
     found = saved_diagnostics(workspace)
+    missing = unmet(workspace, found)
     if as_json:
         from pipelines.show import print_json
 
-        print_json({**outcome, "diagnostics": found})
+        print_json({**outcome, "goal_missing": missing, "diagnostics": found})
     elif found is not None:
-        print("\n".join(in_words(found)))
+        print("\n".join([*in_words(found), *([f"the goal is not met: {missing}"] if missing else [])]))
 
 
 def _cluster(settings: "Cluster", scheduler: str | None, slurm: bool) -> "Cluster":

@@ -95,15 +95,29 @@ def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str,
         values = read_losses(campaign.layout, split, "loss", -1, slice(None, len(campaign.doc_ids)))
         losses[row] = np.bincount(column, weights=values[member], minlength=len(chosen)) / groups.sizes[chosen]
     treated, valid = scored.contrast.sides(slice(None), chosen)
+    inside, counts = treated.astype(bool), None if valid is None else valid.astype(bool)
     found = diagnose(
         losses,
-        treated.astype(bool),
-        None if valid is None else valid.astype(bool),
+        inside,
+        counts,
         scored.blocks,
         generator=seeding.generator("reliability", "halves", seed=seed),
         documents=len(groups.ids),
     ).as_dict()
-    return {**found, "documents_excluded": int(exclude.sum())}
+    return {**found, "below_zero": below_zero(losses, inside, counts), "documents_excluded": int(exclude.sum())}
+
+
+def below_zero(losses: Any, inside: Any, counts: Any) -> float | None:
+    """Share of columns whose mean loss is larger where they are in than where they are out; None without any score.
+
+    losses, inside, counts: (M, G); counts None where every split counts. Near a half where nothing is memorized.
+    """
+    counts = np.ones_like(inside) if counts is None else counts
+    sides = (inside & counts, ~inside & counts)
+    with np.errstate(invalid="ignore"):  # a column that is never on a side has no mean
+        loss_in, loss_out = ((losses * side).sum(axis=0) / side.sum(axis=0) for side in sides)
+    scores = (loss_out - loss_in)[np.isfinite(loss_out - loss_in)]
+    return float((scores < 0).mean()) if len(scores) else None
 
 
 def _planted(campaign: "Campaign", scored: Any) -> Any:

@@ -143,5 +143,5 @@ def _describe(resolved: Resolution) -> str:
     return (
         f"{resolved.name}: {resolved.groups:,} {what}, at least {resolved.splits_in:.0f} splits in and "
         f"{resolved.splits_out:.0f} out expected; standard error {resolved.standard_error():.2f} nats per token at a "
-        f"noise of {TYPICAL_NOISE_NATS} per model"
+        f"typical noise of {TYPICAL_NOISE_NATS} per model (a pilot measures yours: memo plan --pilot)"
     )

@@ -22,7 +22,7 @@ from pipelines.guard import unchanged
 from pipelines.progress import Reporter
 from pipelines.report import Writer, make_report
 from pipelines.status import saved_diagnostics, status
-from pipelines.until import grown, next_splits, shortfall
+from pipelines.until import grown, next_splits, refuse_too_many, unmet
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
 from subsets.registry import refuse_unknown
 
@@ -58,6 +58,7 @@ def run_config(
     if not Layout(root).config.exists():
         for spec in config.rules:  # before a corpus is read for them
             refuse_unknown(spec)
+    refuse_too_many(config)
     with writer(Layout(root).lock):
         if config.until.wanted:
             config = grown(config, root)
@@ -71,8 +72,7 @@ def run_config(
         complete = status(root)["complete"]
         failure = _run_all(stages, workspace, reporter, allow_partial)
         while failure is None and config.until.wanted and "aggregate" in stages:
-            found = saved_diagnostics(workspace)
-            missing = shortfall(found, config.until, list(config.design.levels)) if found else None
+            missing = unmet(workspace, saved_diagnostics(workspace))
             more = next_splits(workspace, reporter, missing) if missing else None
             if more is None:
                 break

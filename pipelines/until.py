@@ -10,6 +10,7 @@ from typing import Any
 from memo.campaign_file import build, load
 from memo.config import CampaignConfig, Until
 from memo.design_settings import Design
+from memo.errors import UsageError
 from memo.layout import Layout
 from pipelines.progress import Reporter
 from pipelines.workspace import Workspace
@@ -31,6 +32,21 @@ def shortfall(found: dict[str, Any], until: Until, levels: list[str]) -> str | N
 
 def _shown(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3f}"
+
+
+def refuse_too_many(config: CampaignConfig) -> None:
+    """Raises `UsageError` where a campaign that has a goal begins with more splits than it may have."""
+    if config.until.wanted and config.design.splits > config.until.max_splits:
+        raise UsageError(
+            f"until.max_splits: expected at least the {config.design.splits} splits that the campaign begins with, "
+            f"found {config.until.max_splits}; raise it (--max-splits), or begin with fewer (design.splits)"
+        )
+
+
+def unmet(workspace: Workspace, found: dict[str, Any] | None) -> str | None:
+    """What is missing to the goal of a campaign that has one; found: the saved diagnostics."""
+    config = workspace.config
+    return shortfall(found, config.until, list(config.design.levels)) if found and config.until.wanted else None
 
 
 def grown(config: CampaignConfig, root: Path, splits: int = 1) -> CampaignConfig:

@@ -199,4 +199,5 @@ def test_a_worker_that_does_not_see_the_directory(kit: Any, cluster: Any, tmp_pa
 def test_an_address_where_no_scheduler_is(kit: Any, tmp_path: Path) -> None:
     arguments = ("run", kit.campaigns.config, "--dir", tmp_path / "c", "--scheduler")
     assert "cannot reach tcp://127.0.0.1:9" in kit.campaigns.refused(2, *arguments, "tcp://127.0.0.1:9")
-    assert "scheduler file" in kit.campaigns.refused(2, *arguments, tmp_path / "none.json")
+    assert "found no file" in kit.campaigns.refused(2, *arguments, tmp_path / "none.json")
+    assert "write tcp://localhost:8786" in kit.campaigns.refused(2, *arguments, "localhost:8786")

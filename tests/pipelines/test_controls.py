@@ -100,7 +100,8 @@ def test_a_campaign_grows_in_whole_blocks_until_its_goal(project: Path) -> None:
     goal_free = ("--set", "controls={phantoms: 5, canaries: 0}")
     goal = (*goal_free, "--until-se", "0.001", "--max-splits", "15")
     result = run("run", project / "campaign.yaml", "--dir", root, *goal)
-    assert "stopped at 12 splits" in result.stderr and "grew towards a goal (se 0.001" in result.stdout
+    assert "stopped at 12 splits" in result.stderr and "a goal decided it (se 0.001" in result.stdout
+    assert "the goal is not met: document: median standard error" in result.stdout
     assert memo.open(root).config.design.splits == 12
     again = run("run", project / "campaign.yaml", "--dir", root, *goal)
     assert "already complete: 12 models" in again.stdout
@@ -112,7 +113,19 @@ def test_a_campaign_grows_in_whole_blocks_until_its_goal(project: Path) -> None:
     assert memo.open(root).scores(evaluation=0).attrs["until"] == recorded
     for form in ([], ["--csv"], ["--json"]):
         said = run("scores", root, *form).stderr
-        assert "not fixed beforehand but grew towards a goal (se 0.001, max_splits 15)" in said
+        assert "not fixed beforehand: a goal decided it (se 0.001, max_splits 15)" in said
+
+
+def test_a_goal_without_room_and_room_without_a_goal_are_refused(project: Path) -> None:
+    for arguments, said in (
+        (
+            ("--until-se", "0.1", "--max-splits", "4"),
+            "expected at least the 8 splits that the campaign begins with, found 4",
+        ),
+        (("--max-splits", "16"), "--max-splits: expected a goal beside it"),
+    ):
+        result = run("run", project / "campaign.yaml", "--dir", project / "refused", *arguments, code=2)
+        assert said in result.stderr and not (project / "refused").exists()
 
 
 def test_a_goal_that_is_met_adds_nothing(project: Path) -> None:

@@ -156,6 +156,18 @@ def test_right_and_wrong_are_accuracies_and_losses_as_well(tmp_path: Path) -> No
     np.testing.assert_allclose(scores["memorization"], scores["memorization_accuracy"], atol=1e-12)
 
 
+def test_masks_that_are_the_wrong_way_round_are_suspected(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.permuted((np.arange(16) < 8)[:, None].repeat(30, axis=1), axis=0)
+    losses = (3 + 0.1 * rng.random(masks.shape) - masks).astype(np.float32)
+    for name, given, suspected in (("right", masks, False), ("wrong", ~masks, True)):
+        root = tmp_path / name
+        imported(root, saved(tmp_path / f"{name}.npz", losses=losses, masks=given))
+        told = memo_command("aggregate", root)
+        said = told.stdout + memo_command("status", root).stdout
+        assert told.returncode == 0 and ("100% of the scores are below zero" in said) == suspected, said
+
+
 def test_two_arrays_of_their_own(tmp_path: Path) -> None:
     losses, masks = numbers()
     np.save(tmp_path / "l.npy", losses.astype(np.float64))
@@ -339,8 +351,8 @@ LOSSES, MASKS = numbers()
         ({"losses": LOSSES[0]}, "losses: expected the shape (models, texts), found (9,)"),
         ({"losses": LOSSES[:1], "masks": MASKS[:1]}, "expected at least 2 models"),
         ({"masks": MASKS[:, :0]}, "expected at least one document"),
-        ({"losses": at(LOSSES, (2, 3), np.nan)}, "losses[2, 3]: expected a finite loss of at least 0, found nan"),
-        ({"losses": at(LOSSES, (4, 0), np.inf)}, "losses[4, 0]: expected a finite loss of at least 0, found inf"),
+        ({"losses": at(LOSSES, (2, 3), np.nan)}, "losses[2, 3]: expected a loss from 0 to 3.4e+38, found nan"),
+        ({"losses": at(LOSSES, (4, 0), np.inf)}, "losses[4, 0]: expected a loss from 0 to 3.4e+38, found inf"),
         ({"losses": at(LOSSES, (4, 8), -0.5)}, "found -0.5 for model 'model-00004' and text 'd8'"),
         ({"masks": np.ones_like(MASKS)}, "found the same mask in all 12"),
         ({"masks": np.tile(MASKS[:1], (12, 1))}, "found the same mask in all 12"),
