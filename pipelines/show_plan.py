@@ -100,5 +100,5 @@ def _print_predicted(data: dict[str, Any]) -> None:
     else:
         print(
             f"time: {duration(time['seconds'])} for {time['splits']:,} models, {time['tokens_per_s']:,.0f} tokens per "
-            "second, where and as the pilot was trained"
+            "second, where and as the pilot was trained; the start of workers and scoring come on top"
         )

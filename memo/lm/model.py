@@ -22,6 +22,7 @@ from memo.lm.outside import existing, no_bars, refused
 from memo.model_keys import OWN_KEYS, check_model_keys, refuse_unknown
 
 # The same function; the second is one fused kernel where the first is eight passes over memory.
+SIZES = "the names and sizes under `model` must fit together, such as num_attention_heads and num_key_value_heads"
 FASTER_EQUIVALENT = {"gelu_new": "gelu_pytorch_tanh"}
 PROBE_TOKENS = 8
 ACTIVATION_KEYS = ("activation_function", "hidden_act", "hidden_activation")
@@ -67,7 +68,10 @@ def pretrained_name(model: Mapping[str, Any]) -> str | None:
 
 def build_model(config: PreTrainedConfig, seed_key: int, weights_from: str | None = None) -> PreTrainedModel:
     """A model in float32 on the CPU. Equal keys give equal weights; torch's global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]), refused(f"cannot build a {config.model_type} model"):
+    with (
+        torch.random.fork_rng(devices=[]),
+        refused(f"cannot build a {config.model_type} model", "" if weights_from else SIZES),
+    ):
         torch.manual_seed(seed_key % 2**63)
         model = _load(config, weights_from) if weights_from else _initialize(config)
         _refuse_lookahead(model)

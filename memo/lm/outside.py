@@ -24,6 +24,8 @@ def refused(what: str, advice: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):  # its text is the key alone
+            reason = f"unknown name {reason}"
         if len(reason) > LONGEST_MESSAGE_CHARS:
             reason = reason[:LONGEST_MESSAGE_CHARS] + "..."
         raise UsageError(f"{what}: {reason}{'; ' + advice if advice else ''}") from error
