@@ -103,8 +103,8 @@ def test_too_few_documents_are_refused_before_anything_is_trained(tmp_path: Path
 def test_rules_that_are_unknown_or_raise_are_one_line(tmp_path: Path) -> None:
     write(tmp_path, "\n".join(GOOD))
     (tmp_path / "mine.py").write_text("def broken(documents):\n    return documents['nothing']\n")
-    assert ingest(tmp_path, "{path: corpus.jsonl}", "rules=[exakt]").returncode == 0
-    assert "known: exact" in error_of(memo_command("group", tmp_path / "campaign"))
+    assert "known: exact" in error_of(ingest(tmp_path, "{path: corpus.jsonl}", "rules=[exakt]"))
+    assert not (tmp_path / "campaign").exists()
     path = tmp_path / "mine.py"
     assert ingest(tmp_path, "{path: corpus.jsonl}", f"rules=['{path}:broken']").returncode == 0
     message = error_of(memo_command("group", tmp_path / "campaign"))
