@@ -96,6 +96,7 @@ def test_other_stages_are_repaired_too(kit: Any, tmp_path: Path, name: str) -> N
     kit.same(root, kit.quick)
 
 
+@pytest.mark.slow
 def test_a_source_that_changed_is_not_taken_for_the_old_one(kit: Any, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()

@@ -96,6 +96,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(kit: Any, killed: Path, tmp_
     assert not list(root.glob("checkpoints/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["truncated", "zeroed", "no record"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(kit: Any, killed: Path, tmp_path: Path, harm: str) -> None:
     root = kit.copy(killed, tmp_path / "c")

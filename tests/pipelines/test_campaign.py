@@ -166,6 +166,7 @@ def test_a_finished_campaign_is_checked_without_heavy_imports(project: Path, ref
     assert subprocess.run(line, capture_output=True, text=True).stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(project: Path, reference: Path) -> None:
     root = project / "one-worker"
     run("run", project / "campaign.yaml", "--dir", root, "--set", "cluster.workers=1")
@@ -173,6 +174,7 @@ def test_workers_do_not_change_the_result(project: Path, reference: Path) -> Non
     assert contents(root, "scores/*.parquet") == contents(reference, "scores/*.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["corpus", "losses", "after"])
 def test_a_killed_run_goes_on_to_the_same_scores(project: Path, reference: Path, moment: str) -> None:
     root = project / f"killed-{moment}"
@@ -195,6 +197,7 @@ def test_a_killed_run_goes_on_to_the_same_scores(project: Path, reference: Path,
     assert not list(root.rglob("*.tmp-*"))
 
 
+@pytest.mark.slow
 def test_damage_is_mended_by_the_same_command(project: Path, reference: Path) -> None:
     root = project / "damaged"
     subprocess.run(["cp", "-a", str(reference), str(root)], check=True)
@@ -249,6 +252,7 @@ def test_a_changed_setting_is_refused_with_both_values(
     assert stamps(reference) == before
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_make_the_same_campaign(project: Path, reference: Path) -> None:
     root = project / "stages"
     run("ingest", project / "campaign.yaml", "--dir", root)
