@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 # Documents of a file at a time, and of a task. Longer reads are fewer, and with them the moments at which two threads
 # wait for the interpreter; few tasks open every split's file less often. 400 models of 2,097,152 documents on two
-# cores, in turn: 4.8 s with 2 widths a read and 4 reads a task, 4.2 with 4 and 2, 3.9 with 4 and 4, no less with 8.
+# cores, in turn: 4.8 s with 2 widths a read and 4 reads a task, 4.2 with 4 and 2, 3.9 with 4 and 4. With 8 a read, 4.0
+# to 4.2 in another run where 4 and 4 took 4.4: too little for twice the buffers.
 READ_DOCUMENTS = 4 * WIDTH  # of 16 splits 8 MB, which stay in the last cache
 TASK_DOCUMENTS = 4 * READ_DOCUMENTS
 GROUP_BYTES = 1 << 28  # sums of group losses held at a time, of each rule
@@ -101,8 +102,9 @@ def _refusal(workspace: Workspace, absent: dict[int, str], usable: int) -> str:
         ways.append(f"run `memo train {root}`")
     if usable:
         ways.append(f"take what is there: memo aggregate {root} --allow-partial")
-    told = f"scores need every model: {usable} of {total} are there, split {split} is not{more}: {why}"
-    if not usable:
+    if usable:
+        told = f"scores need every model: {usable} of {total} are there, split {split} is not{more}: {why}"
+    else:
         told = f"no scores: 0 of {total} models can be used; split {split}{more}: {why}"
     return f"{told}. To go on, {', or '.join(ways)}" if ways else told
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # worker starts inherits this.
 IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 CONNECT_S = 20.0
-# Where every core trains, a worker that looks at itself a hundred times a second, as Dask's would, costs two trainings
-# on two cores a tenth of their speed.
+# Where every core trains, a worker that looks at itself a hundred times a second, as Dask's would, is in the way: 16
+# models on two cores took 42.2 s with it and 39.8 s without.
 CALM = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",

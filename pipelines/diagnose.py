@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memo.in_words import SIGNIFICANT
 from memo.sets import read_copied
@@ -107,16 +108,20 @@ def of_rule(campaign: "Campaign", name: str, splits: Sequence[int]) -> dict[str,
     return {**found, "below_zero": below_zero(losses, inside, counts), "documents_excluded": int(exclude.sum())}
 
 
-def below_zero(losses: Any, inside: Any, counts: Any) -> float | None:
+def below_zero(
+    losses: NDArray[np.float64], inside: NDArray[np.bool_], counts: NDArray[np.bool_] | None
+) -> float | None:
     """Share of columns whose mean loss is larger where they are in than where they are out; None without any score.
 
     losses, inside, counts: (M, G); counts None where every split counts. Near a half where nothing is memorized.
     """
-    counts = np.ones_like(inside) if counts is None else counts
-    sides = (inside & counts, ~inside & counts)
-    with np.errstate(invalid="ignore"):  # a column that is never on a side has no mean
-        loss_in, loss_out = ((losses * side).sum(axis=0) / side.sum(axis=0) for side in sides)
-    scores = (loss_out - loss_in)[np.isfinite(loss_out - loss_in)]
+    means = []
+    for side in (inside, ~inside):
+        side = side if counts is None else side & counts
+        with np.errstate(invalid="ignore"):  # a column that is never on a side has no mean
+            means.append(np.einsum("mg,mg->g", losses, side) / side.sum(axis=0))  # no copy of the losses
+    scores = means[1] - means[0]
+    scores = scores[np.isfinite(scores)]
     return float((scores < 0).mean()) if len(scores) else None
 
 

@@ -22,8 +22,8 @@ from memo.lm.outside import existing, no_bars, refused
 from memo.model_keys import OWN_KEYS, check_model_keys, refuse_unknown
 
 # The same function; the second is one fused kernel where the first is eight passes over memory.
-SIZES = "the names and sizes under `model` must fit together, such as num_attention_heads and num_key_value_heads"
 FASTER_EQUIVALENT = {"gelu_new": "gelu_pytorch_tanh"}
+SIZES = "the names and sizes under `model` must fit together, such as num_attention_heads and num_key_value_heads"
 PROBE_TOKENS = 8
 ACTIVATION_KEYS = ("activation_function", "hidden_act", "hidden_activation")
 
