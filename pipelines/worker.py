@@ -17,14 +17,7 @@ from typing import Any
 
 from memo import __version__
 from memo.errors import MemoError, UsageError
-
-CHILD_ENVIRONMENT = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-    # glibc gives large tensors back to the system at every step and fetches them zeroed again. Told to keep them, a
-    # Llama of width 64 on 2 cores spent 2 s in the system instead of 23, and 4.4 s a split instead of 7.4.
-    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
-}
+from memo.lm.environment import training_environment
 
 
 class ProcessDied(MemoError):
@@ -52,7 +45,7 @@ class Child:
     """A training process of this worker."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, **CHILD_ENVIRONMENT}
+        environment = training_environment(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         self.coordinator = ""  # for which it works at the moment
         # -P: a folder named `pipelines` where the user stands must not be taken for this package.

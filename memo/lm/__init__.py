@@ -6,10 +6,12 @@ device      where and how exactly        train       one model on one split
 evaluate    every document's loss        state       what changes from step to step
 checkpoint  a training goes on           weights     a trained model that others can open
 attention   bfloat16 on a CPU            size        of a model, without making it
+environment of a process that trains
 
 Many models side by side, on a GPU:
 
 stacks              any number of splits, stacked or not     stack_width         how many side by side
+stack_memory        what a member takes
 stack               one stack from start to end              stack_schedule      who reads what when
 stack_step          one step, plain or recorded              stack_state         what a checkpoint holds
 stackable           which models, and the check              acceleration        recorded, compiled or neither

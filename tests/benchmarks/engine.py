@@ -8,7 +8,8 @@ On a CPU all three train as many splits as there are cores: `Trainer` (a) and th
 all cores, memo (c) each in its own single-threaded process. On a GPU (a) and (b) train one split, and memo a stack as
 wide as its engine chooses. The passes over the data are the same for all, and so few that a repetition of a row takes
 about `--seconds`; their cost per step does not depend on how many there are. Variants take turns in rotating order.
-Starting a process is timed apart, and so is evaluation.
+Starting a process is timed apart, and so is evaluation. memo's processes get the environment that a campaign gives them
+(`memo.lm.environment`), the others what a user's shell gives.
 
 (a) needs the package accelerate. Where memo is not installed, run it with the root of the repository as PYTHONPATH.
 """
@@ -36,6 +37,7 @@ SIZES = {"cpu": "0.2M,1.3M", "cuda": "5M,25M"}
 BFLOAT16 = {"cpu": "gpt2-1.3M", "cuda": ",".join(f"{name}-{size}" for name in MODELS for size in ("5M", "25M"))}
 SECONDS = {"cpu": 20.0, "cuda": 10.0}
 BUSY = 10.0  # percent of the cores in use by others, above which figures are not to be trusted
+WIDTH = 8  # of the stacks whose memory is measured
 TRIAL = 0.1  # share of a split with which processes warm up and are timed for the plan
 
 
@@ -138,6 +140,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bfloat16", help="rows that are measured in bfloat16 as well, such as gpt2-1.3M; '' for none")
     parser.add_argument("--seconds", type=float, help="of one repetition of a row, its variants together")
     parser.add_argument("--check", action="store_true", help="only: does a stacked step equal a step alone?")
+    parser.add_argument("--memory", action="store_true", help="only: what a member of a stack takes")
     parser.add_argument("--headline", type=float, metavar="MINUTES", help="only: 400 models of 5 M parameters")
     parser.add_argument("--cores", type=int, default=cores(), help="that each variant may use; all of them")
     parser.add_argument("--width", type=int, help="models in a stack; the engine chooses if it is left out")
@@ -218,19 +221,23 @@ def main() -> int:
     title = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine(options.device, options.cores)}"
     print(title, flush=True)
     busy = psutil.cpu_percent(interval=2)  # by others: nothing of this has begun
-    if busy > BUSY:
+    if busy > BUSY and not (options.check or options.memory):
         say(f"NOT IDLE: others used {busy:.0f} % of the cores just before. Threads that wait for each other suffer")
         say("most, so (a) and (b) look worse than they are. Measure again on idle cores.\n")
-    if options.check or options.headline or options.device == "cuda":
+    if options.check or options.memory or options.headline or options.device == "cuda":
         try:
             import engine_stack
         except ImportError as error:
             print(f"Stacks cannot be measured here: {error}")
             return 3
         failed = not engine_stack.check(options.device, say)
+    if options.memory or (options.device == "cuda" and not (options.check or options.headline)):
+        shapes = [(name, size) for size in options.sizes.split(",") for name in options.rows.split(",")]
+        for precision in ("float32", "bfloat16"):
+            engine_stack.memory(options.device, precision, shapes, options.width or WIDTH, say)
     if options.headline:
         engine_stack.headline(options.device, options.headline, options.models, options.width, say)
-    elif not options.check:
+    elif not (options.check or options.memory):
         rows = measure_rows(options, say)
         failed = failed or not rows
     if options.append:

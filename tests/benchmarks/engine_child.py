@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from memo.lm.environment import training_environment
+
 
 class ChildError(RuntimeError):
     """What went wrong in the process, in one line."""
@@ -24,6 +26,8 @@ class Child:
     def __init__(self, variant: str, corpus: Path, device: str, threads: int) -> None:
         begun = time.perf_counter()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        if variant in ("memo", "stack"):
+            environment = training_environment(os.environ)  # as a campaign starts it
         line = [sys.executable, str(Path(__file__)), variant, str(corpus), device]
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         try:

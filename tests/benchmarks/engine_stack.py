@@ -1,6 +1,7 @@
 """memo's stacks in the benchmark of the training engine: many models trained at once on one GPU.
 
     check(device, say)                          one stacked step equals one step alone, for every architecture
+    memory(device, precision, rows, width, say) what a member takes at the peak of a step, predicted and measured
     Stack(corpus, device).train(work)           the variant (c) on a GPU
     headline(device, minutes, models, width, say)       400 models of 5 M parameters: a few minutes of it, extrapolated
 
@@ -24,7 +25,8 @@ from engine_variants import Variant, Work, matmul_rate, setup_of
 
 from memo.lm.device import Device, activate
 from memo.lm.stack import train_stack
-from memo.lm.stack_width import Plan, plan_width, predict_bytes
+from memo.lm.stack_memory import idle_step, peak_bytes, predict_bytes
+from memo.lm.stack_width import Plan, plan_width
 from memo.lm.train import Setup, SplitResult, train_split
 
 Say = Callable[[str], None]
@@ -107,6 +109,20 @@ def check(kind: str, say: Say) -> bool:
         say(f"  {name:<9} {worst:.1e}  {'equal' if worst <= TOLERANCE else f'NOT EQUAL, expected at most {TOLERANCE}'}")
     say("")
     return held
+
+
+def memory(kind: str, precision: str, rows: Sequence[tuple[str, str]], width: int, say: Say) -> None:
+    """One row for each architecture and size: megabytes of a member of a stack at the peak of a step."""
+    corpus, device = engine_corpus.synthetic([32, 32], 48), Device(kind, precision)
+    activate(device)
+    say(f"Stacks of {width} in {precision}: MB of a member at the peak of a step, predicted and measured")
+    for name, size in rows:
+        setup = setup_of(corpus, Work(MODELS[name][size], precision, [], epochs=1))
+        predicted = predict_bytes(setup, device, width).total
+        _, taken = peak_bytes(kind, lambda setup=setup: idle_step(setup, device, width)())
+        error = predicted / (taken / width) - 1
+        say(f"  {name:<9} {size:<5} {predicted / 1e6:7.1f} {taken / width / 1e6:7.1f}  {100 * error:+.1f} %")
+    say("")
 
 
 class _Enough(Exception):
