@@ -71,24 +71,40 @@ class Dispatcher:
                 for future in self._finished():
                     self._take_answer(future, self.running.pop(future))
                 left = sum(len(wanted & set(job.splits)) for job in (*self.queue, *self.running.values()))
-                bar.update(total - left + sum(self._shares(wanted)))
+                bar.update(total - left - len(self.failed) + sum(self._shares(wanted)))
         except BaseException:
             self._stop()
             raise
         return self.failed
 
     def _ask_width(self, splits: int) -> tuple[int, str]:
-        """How many models a worker would train side by side, and why. Only a GPU gains from more than one."""
-        slots, resources = self._slots()
-        while not slots:
-            self._expect_workers(slots)
+        """How many models a worker would train side by side, and why. Only a GPU gains from more than one.
+
+        Where a worker or its process dies over the measurement, another measures; where all do, the answer is 1.
+        """
+        from distributed.scheduler import KilledWorker
+
+        training, tries, died = self.workspace.config.training, 1 + self.workspace.config.cluster.retries, ""
+        for attempt in range(1, tries + 1):
             slots, resources = self._slots()
-        training = self.workspace.config.training
-        if training.stack == "auto" and resources is None and training.device != "cuda":
-            return 1, ""  # on a CPU, where nobody expects a stack
-        future = self._hand_out(stack_width, f"width-{self.name}", resources, self._root, splits)
-        answer: tuple[int, str] = future.result()
-        return answer
+            while not slots:
+                self._expect_workers(slots)
+                slots, resources = self._slots()
+            if training.stack == "auto" and resources is None and training.device != "cuda":
+                return 1, ""  # on a CPU, where nobody expects a stack
+            key = f"width-{self.name}-{attempt}"
+            future = self._hand_out(stack_width, key, resources, self._root, splits)
+            error = future.exception()
+            if future.cancelled():
+                raise self._lost()
+            if error is None:
+                answer: tuple[int, str] = future.result()
+                return answer
+            if not isinstance(error, KilledWorker | ProcessDied):
+                raise error
+            died = f"the worker {error.last_worker.address} died" if isinstance(error, KilledWorker) else str(error)
+            self.reporter.line(f"train: measuring how many models fit side by side: {died}")
+        return 1, f"measuring how many fit side by side failed {tries} times ({died})"
 
     @property
     def _root(self) -> str:

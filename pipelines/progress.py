@@ -27,15 +27,18 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self.silent = True  # nothing was said so far
 
     def line(self, text: str) -> None:
         """One line, at once."""
+        self.silent = False
         if not self.quiet:
             print(paragraphs_for_terminal(text), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def bar(self, description: str, total: float | None, unit: str) -> Iterator[Bar]:
         """A bar for the block; total in units, or None where it is not known."""
+        self.silent = False
         if self.quiet:
             yield _Silent()
         elif sys.stderr.isatty():
@@ -79,8 +82,10 @@ class _PlainBar:
             self._reporter.line(self._text())
 
     def close(self) -> None:
-        elapsed = time.monotonic() - self._start
-        self._reporter.line(f"{self._description}: {self._done or 0:,.0f} {self._unit}s, {duration(elapsed)}")
+        done, elapsed = self._done or 0.0, duration(time.monotonic() - self._start)
+        missing = self._total is not None and done < self._total
+        amount = f"{done:,.0f} of {self._total:,.0f}" if missing else f"{done:,.0f}"
+        self._reporter.line(f"{self._description}: {amount} {self._unit}s, {elapsed}")
 
     def _text(self) -> str:
         done = self._done or 0.0

@@ -124,6 +124,8 @@ def run_stage(
     with writer(workspace.layout.lock):
         workspace.refuse_changes()
         _run(name, workspace, reporter, allow_partial)
+    if reporter.silent:
+        reporter.line(f"{name}: nothing left to do")
     return workspace
 
 
@@ -138,6 +140,8 @@ def train_some(text: str, root: Path, reporter: Reporter, cluster: Cluster | Non
     refuse_imported(workspace.config, root)
     workspace.refuse_changes()
     train(workspace, reporter, parse_splits(text, workspace.config.design.splits))
+    if reporter.silent:
+        reporter.line("train: these splits are trained already")
 
 
 def parse_splits(text: str, total: int) -> list[int]:

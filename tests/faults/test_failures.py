@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import memo
+from tests.faults.conftest import one_line
 
 pytestmark = pytest.mark.faults
 
@@ -39,7 +40,9 @@ def failed(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign whose split 2 kills the process that trains it."""
     folder = tmp_path_factory.mktemp("failed")
     poisoned = kit.campaigns.sabotage(folder / "sabotage", KILL)
-    error = poisoned.refused(1, "run", poisoned.config, "--dir", folder / "c")
+    result = poisoned.memo("run", poisoned.config, "--dir", folder / "c")
+    assert "train: 7 of 8 models, " in result.stderr, result.stderr
+    error = one_line(result, 1)
     assert "1 of 8 splits failed; the others are kept. Split 2: the training process ended with signal 9" in error
     assert "3 of 3 tries" in error and "split-00002.jsonl" in error
     return folder / "c"

@@ -116,3 +116,29 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved(kit: Any, stacked: Path,
     full.run(root, *STACKED)
     assert stacks(root) == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert np.abs(memo.open(root).losses(0) - memo.open(stacked).losses(0)).max() < 1e-3
+
+
+WIDTH_DIES = """
+import memo.lm.stack_width as module
+before = module.plan_width
+def plan_width(*arguments):
+    if {when}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*arguments)
+module.plan_width = plan_width
+"""
+
+
+def test_a_process_that_dies_over_the_width_of_stacks_is_replaced(kit: Any, stacked: Path, tmp_path: Path) -> None:
+    first = f"not os.path.exists({str(tmp_path / 'died')!r}) and not os.mkdir({str(tmp_path / 'died')!r})"
+    dying = kit.campaigns.sabotage(tmp_path / "once", WIDTH_DIES.format(when=first))
+    done = dying.memo("run", dying.config, "--dir", tmp_path / "c", *STACKED)
+    assert done.returncode == 0 and (tmp_path / "died").is_dir(), done.stderr
+    assert "measuring how many models fit side by side: the training process ended with signal 9" in done.stderr
+    kit.same(tmp_path / "c", stacked)
+
+    always = kit.campaigns.sabotage(tmp_path / "always", WIDTH_DIES.format(when="True"))
+    done = always.memo("run", always.config, "--dir", tmp_path / "d", *STACKED, "--set", "cluster.retries=1")
+    assert done.returncode == 0, done.stderr
+    assert "one model at a time: measuring how many fit side by side failed 2 times (the training" in done.stderr
+    assert not stacks(tmp_path / "d") and len(memo.open(tmp_path / "d").trained_splits()) == 8

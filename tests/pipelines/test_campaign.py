@@ -264,6 +264,14 @@ def test_stages_one_by_one_make_the_same_campaign(project: Path, reference: Path
     assert contents(root, "scores/*.parquet") == contents(reference, "scores/*.parquet")
 
 
+def test_a_stage_that_finds_nothing_to_do_says_so(reference: Path) -> None:
+    before = contents(reference)
+    said = [command(*line).stderr for line in (("train", reference), ("aggregate", reference, "--quiet"))]
+    assert said == ["train: nothing left to do\n", ""]
+    assert command("train", reference, "--splits", "1-2").stderr == "train: these splits are trained already\n"
+    assert contents(reference) == before
+
+
 def test_kept_weights_open_in_transformers_and_give_the_same_losses(project: Path, reference: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
