@@ -255,8 +255,11 @@ def read_losses(layout: Layout, split: int, name: str, evaluation: int, columns:
     with safe_open(layout.losses(split), framework="numpy") as file:
         tensor = file.get_slice(name)
         evaluations, width = tensor.get_shape()
-        if not -evaluations <= evaluation < evaluations:
-            raise UsageError(f"evaluation: expected one of {evaluations} (0 to {evaluations - 1}), found {evaluation}")
+        known = isinstance(evaluation, int | np.integer) and -evaluations <= evaluation < evaluations
+        if not known or isinstance(evaluation, bool):
+            raise UsageError(
+                f"evaluation: expected one of {evaluations} (0 to {evaluations - 1}), found {evaluation!r}"
+            )
         start, stop, _ = columns.indices(width)
         return tensor[evaluation % evaluations, start:stop]
 

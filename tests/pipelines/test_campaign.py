@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,13 @@ def test_tables_agree_with_losses_and_coins(reference: Path) -> None:
     assert table["memorization"].mean() > campaign.scores("exact", evaluation=0)["memorization"].mean()
     by_document = campaign.scores("document").set_index("doc_id")
     assert np.isnan(by_document.loc["copy", "memorization"]) and "together" in by_document.loc["copy", "reason"]
+
+
+@pytest.mark.parametrize("evaluation", [2, -3, 1.0, "last", True, [0]])
+def test_an_evaluation_that_is_not_there_is_named(reference: Path, evaluation: Any) -> None:
+    with pytest.raises(UsageError) as error:
+        memo.open(reference).scores("exact", evaluation=evaluation)
+    assert str(error.value) == f"evaluation: expected one of 2 (0 to 1), found {evaluation!r}"
 
 
 def test_scores_are_printed_for_people_scripts_and_spreadsheets(reference: Path) -> None:
