@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memo.campaign_card import card_html, card_text
@@ -36,6 +35,7 @@ from memo.shown_document import ShownDocument
 from memo.siblings import SiblingScore, scores_by_siblings
 from memo.spectrum import knockout_scores, spectrum
 from memo.spectrum_controls import spectrum_controls
+from memo.store import read_parquet
 from memo.tables import ScoredRule, about
 from memo.token_scores import token_losses, token_scores
 from memo.training_logs import training_log
@@ -81,7 +81,7 @@ class Campaign(CampaignData):
             if rule != DOCUMENT_RULE:
                 self.config.rule(rule)
             self._need(self.layout.scores(rule), "aggregate")
-            table = pq.read_table(self.layout.scores(rule))
+            table = read_parquet(self.layout.scores(rule))
         else:
             splits = self.splits_that_count(allow_partial)
             scored = self.scored_rule(rule, splits)

@@ -20,7 +20,7 @@ from memo.groups import Groups, Index
 from memo.layout import Layout
 from memo.sets import Removal, read_sets
 from memo.splits import read_bits, read_copies
-from memo.store import read_record
+from memo.store import read_parquet, read_record
 from memo.units import Units, build_units
 
 
@@ -114,7 +114,7 @@ class CampaignData:
     @cached_property
     def doc_ids(self) -> list[str]:
         self._need(self.layout.documents, "ingest")
-        return pq.read_table(self.layout.documents, columns=["doc_id"])["doc_id"].to_pylist()
+        return read_parquet(self.layout.documents, columns=["doc_id"])["doc_id"].to_pylist()
 
     @cached_property
     def text_ids(self) -> list[str]:
@@ -126,7 +126,7 @@ class CampaignData:
     def n_tokens(self) -> Index:
         """Scored tokens of every document: (documents,). 1 each in an imported campaign that does not know them."""
         self._need(self.layout.documents, "ingest")
-        return pq.read_table(self.layout.documents, columns=["n_tokens"])["n_tokens"].fill_null(1).to_numpy()
+        return read_parquet(self.layout.documents, columns=["n_tokens"])["n_tokens"].fill_null(1).to_numpy()
 
     @cached_property
     def units(self) -> Units:
@@ -236,7 +236,7 @@ class CampaignData:
 
     def _frame(self, path: Path, stage: str) -> pd.DataFrame:
         self._need(path, stage)
-        return pq.read_table(path).to_pandas()
+        return read_parquet(path).to_pandas()
 
     def _need(self, path: Path, stage: str) -> None:
         if not _is_there(path):

@@ -4,6 +4,8 @@ Each message is one line and says what was expected, what was found and what to 
 a traceback and exits with `exit_code`.
 """
 
+import errno
+
 
 class MemoError(Exception):
     """The work failed or is partial."""
@@ -47,3 +49,12 @@ class DivergedError(MemoError):
 
 class PartialError(MemoError):
     """Some of the work failed; the rest is done and kept."""
+
+
+def os_error(error: OSError) -> str:
+    """An error of the system in a line, with its file where it is known, and what to do about a full disk."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+        return f"{full}{where}; free some space, then run the same command: it goes on"
+    return f"{error.strerror or error}{where}"

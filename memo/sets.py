@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memo.groups import Groups, Index
+from memo.store import read_parquet
 
 CONTROL = "size control"  # in place of the rule's name; no rule can have it, because of the space
 
@@ -123,9 +124,7 @@ def write_sets(path: Path, sets: Sets, doc_ids: Sequence[str]) -> None:
 
 def read_sets(path: Path, doc_ids: Sequence[str]) -> Sets:
     """From such a file."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
+    table = read_parquet(path)
     position = {doc_id: place for place, doc_id in enumerate(doc_ids)}
     group = table["set"].to_numpy()
     document = np.array([position[doc_id] for doc_id in table["doc_id"].to_pylist()], dtype=np.int64)
@@ -145,7 +144,5 @@ def write_copied(path: Path, copied: Index, doc_ids: Sequence[str]) -> None:
 
 def read_copied(path: Path) -> Index:
     """Positions of the documents of such a file: (C,), rising."""
-    import pyarrow.parquet as pq
-
-    positions: Index = pq.read_table(path, columns=["document"])["document"].to_numpy()
+    positions: Index = read_parquet(path, columns=["document"])["document"].to_numpy()
     return positions

@@ -22,11 +22,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memo import processes
 from memo.errors import DamagedError, UsageError
 from memo.layout import FORMAT_VERSION, record_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEMPORARY_MARK = ".tmp-"
 TEMPORARY_NAME = re.compile(
@@ -211,6 +214,19 @@ def is_done(path: Path, inputs: Mapping[str, Any]) -> bool:
     except DamagedError:
         return False
     return True
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pa.Table":
+    """A table of the campaign. Raises `DamagedError` where the file is not what it was when it was written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not what the file holds
+            raise
+        raise DamagedError(f"{path}: damaged, it cannot be read; memo verify says what else is") from error
 
 
 def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memo.errors import DivergedError, MemoError, UsageError
+from memo.errors import DivergedError, MemoError, UsageError, os_error
 from memo.processes import this_host
 from pipelines.split_files import documents_of, kept_texts, publish
 from pipelines.training_log import append
@@ -81,7 +81,7 @@ def _told(error: Exception) -> str:
     if isinstance(error, MemoError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
+        return os_error(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

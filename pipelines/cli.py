@@ -3,7 +3,6 @@
 Every heavy import is inside the command that needs it: help, status and configuration errors answer at once.
 """
 
-import errno
 import io
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memo.errors import MemoError, UsageError
+from memo.errors import MemoError, UsageError, os_error
 from memo.text import for_terminal
 from pipelines import commands_exchange, commands_report, commands_run, commands_show
 from pipelines.options import JsonOption, QuietOption
@@ -135,17 +134,9 @@ def _explain(error: Exception) -> int:
         return _complain(str(error), error.exit_code)
     if hasattr(error, "format_message"):  # wrong arguments: typer's own error class has moved between its versions
         return _complain(error.format_message(), UsageError.exit_code)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return _complain(
-            f"the disk is full{_file_of(error)}; free some space, then run the same command: it goes on", 1
-        )
     if isinstance(error, OSError):
-        return _complain(f"{error.strerror or error}{_file_of(error)}", 1)
+        return _complain(os_error(error), 1)
     return _complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1)
-
-
-def _file_of(error: OSError) -> str:
-    return f" ({error.filename})" if error.filename else ""
 
 
 def _complain(message: str, code: int) -> int:

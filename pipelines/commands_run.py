@@ -245,8 +245,10 @@ def verify(
         data = verification.verify(directory, reporter)
     print_json(data) if as_json else print_verified(data, directory)
     if data["findings"]:
-        found = len(data["findings"])
+        first, found = data["findings"][0], len(data["findings"])
+        if first["path"] == "campaign.yaml":  # which no repair can make anew
+            raise MemoError(f"{directory / 'campaign.yaml'}: {first['problem']}")
         raise MemoError(
-            f"{found} file{'s' if found > 1 else ''} not as recorded, the first: {data['findings'][0]['path']}; "
+            f"{found} file{'s' if found > 1 else ''} not as recorded, the first: {first['path']}; "
             f"make them anew: memo verify {directory} --repair"
         )

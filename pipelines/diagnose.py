@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from memo.in_words import SIGNIFICANT
 from memo.sets import read_copied
-from memo.store import is_done, publishing
+from memo.store import is_done, publishing, read_parquet
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _planted(campaign: "Campaign", scored: Any) -> Any:
 
     exclude = np.zeros(len(scored.groups.ids), dtype=bool)
     if PLANTED_COLUMN in pq.read_schema(campaign.layout.documents).names:
-        planted = pq.read_table(campaign.layout.documents, columns=[PLANTED_COLUMN])[PLANTED_COLUMN].is_valid()
+        planted = read_parquet(campaign.layout.documents, columns=[PLANTED_COLUMN])[PLANTED_COLUMN].is_valid()
         exclude[scored.groups.group[planted.to_numpy()[scored.groups.document]]] = True
     if campaign.config.design.copies is not None:
         copied = np.isin(scored.groups.document, read_copied(campaign.layout.copied))

@@ -48,6 +48,7 @@ class Dispatcher:
     revive: Callable[[], None]  # asks for workers that have gone; nothing to do for a scheduler of the user's
     queue: deque[Job] = field(default_factory=deque)
     running: "dict[Future, Job]" = field(default_factory=dict)
+    asked: "Future | None" = None  # how wide stacks are to be
     failed: dict[int, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])  # of this coordinator, on the workers
     begun: float = field(default_factory=time.time)
@@ -80,31 +81,50 @@ class Dispatcher:
     def _ask_width(self, splits: int) -> tuple[int, str]:
         """How many models a worker would train side by side, and why. Only a GPU gains from more than one.
 
-        Where a worker or its process dies over the measurement, another measures; where all do, the answer is 1.
+        Tried again where a worker or its process dies over it, like a split. Raises `MemoError` after the retries.
         """
-        from distributed.scheduler import KilledWorker
-
         training, tries, died = self.workspace.config.training, 1 + self.workspace.config.cluster.retries, ""
         for attempt in range(1, tries + 1):
-            slots, resources = self._slots()
-            while not slots:
-                self._expect_workers(slots)
-                slots, resources = self._slots()
+            resources = self._some_slots()
             if training.stack == "auto" and resources is None and training.device != "cuda":
                 return 1, ""  # on a CPU, where nobody expects a stack
             key = f"width-{self.name}-{attempt}"
-            future = self._hand_out(stack_width, key, resources, self._root, splits)
-            error = future.exception()
-            if future.cancelled():
-                raise self._lost()
-            if error is None:
-                answer: tuple[int, str] = future.result()
+            self.asked = self._hand_out(stack_width, key, resources, self._root, splits)
+            while not self.asked.done():
+                self._some_slots()
+                time.sleep(POLL_S)
+            died = self._death_of(self.asked)
+            if not died:
+                answer: tuple[int, str] = self.asked.result()
                 return answer
-            if not isinstance(error, KilledWorker | ProcessDied):
-                raise error
-            died = f"the worker {error.last_worker.address} died" if isinstance(error, KilledWorker) else str(error)
-            self.reporter.line(f"train: measuring how many models fit side by side: {died}")
-        return 1, f"measuring how many fit side by side failed {tries} times ({died})"
+            if attempt < tries:
+                self.reporter.line(f"train: before the first split: {died}; it is tried again")
+        raise MemoError(
+            f"no model was trained: finding out how many to train side by side, {died} ({tries} of {tries} tries); the "
+            "same command tries again, training.stack=1 trains one at a time"
+        )
+
+    def _some_slots(self) -> dict[str, float] | None:
+        """Waits until there is a worker; what a task needs of it."""
+        slots, resources = self._slots()
+        self._expect_workers(slots)
+        while not slots:
+            slots, resources = self._slots()
+            self._expect_workers(slots)
+        return resources
+
+    def _death_of(self, future: "Future") -> str:
+        """How the worker or the process that was to answer ended; empty where there is an answer. Raises the rest."""
+        from distributed.scheduler import KilledWorker
+
+        if future.cancelled():
+            raise self._lost()
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return f"the worker {error.last_worker.address} died"
+        if error is not None and not isinstance(error, ProcessDied):
+            raise error
+        return str(error or "")
 
     @property
     def _root(self) -> str:
@@ -298,7 +318,7 @@ class Dispatcher:
             return
 
         def stop() -> None:
-            self.client.cancel(list(self.running))
+            self.client.cancel([*self.running, *([self.asked] if self.asked is not None else [])])
             self.client.run(stop_training, self.name, on_error="ignore")
 
         within(STOP_S, stop)

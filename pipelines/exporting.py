@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memo.campaign import Campaign
@@ -20,7 +19,7 @@ from memo.errors import MemoError, UsageError
 from memo.exchange import Matrices, Matrix, Names, of_array, write_npz, write_safetensors
 from memo.long_form import write_long
 from memo.splits import read_bits
-from memo.store import read_record, temporary_path, verified
+from memo.store import read_parquet, read_record, temporary_path, verified
 from pipelines.progress import Reporter
 from pipelines.workspace import open_workspace
 
@@ -134,7 +133,7 @@ def _n_tokens(campaign: Campaign) -> NDArray[np.int64] | None:
     layout, known = campaign.layout, []
     for path, number in ((layout.documents, _documents_evaluated(campaign)), (layout.evaluation, None)):
         if path.exists():
-            known.append(pq.read_table(path, columns=["n_tokens"])["n_tokens"].slice(0, number))
+            known.append(read_parquet(path, columns=["n_tokens"])["n_tokens"].slice(0, number))
     if any(column.null_count for column in known):
         return None
     return np.concatenate([column.to_numpy() for column in known]).astype(np.int64)

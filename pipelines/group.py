@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from memo.config import RuleSpec
-from memo.store import is_done, publishing
+from memo.store import is_done, publishing, read_parquet
 from pipelines.progress import Reporter
 from pipelines.workspace import Workspace
 
@@ -21,9 +21,7 @@ def run(workspace: Workspace, reporter: Reporter) -> None:
     ]
     if not todo:
         return
-    import pyarrow.parquet as pq
-
-    documents = pq.read_table(workspace.layout.documents).to_pandas()
+    documents = read_parquet(workspace.layout.documents).to_pandas()
     for spec in todo:
         reporter.line(f"group: {spec.name}")
         _write(workspace, spec, documents, reporter)

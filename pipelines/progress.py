@@ -27,18 +27,15 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.silent = True  # nothing was said so far
 
     def line(self, text: str) -> None:
         """One line, at once."""
-        self.silent = False
         if not self.quiet:
             print(paragraphs_for_terminal(text), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def bar(self, description: str, total: float | None, unit: str) -> Iterator[Bar]:
         """A bar for the block; total in units, or None where it is not known."""
-        self.silent = False
         if self.quiet:
             yield _Silent()
         elif sys.stderr.isatty():

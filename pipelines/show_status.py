@@ -37,6 +37,10 @@ def print_status(data: dict[str, Any]) -> None:
         print(
             f"running: process {who['pid']} on {who['host']}" if who["pid"] else "running: a lock that cannot be read"
         )
+    elif not (data["complete"] or data["training"]):
+        print("nothing is running here; the command that began it goes on where it stopped")
+    for split, step in _some(data["interrupted"]):
+        print(f"  split {split}: interrupted, has a checkpoint of step {step:,}")
     for split, told in _some(data["training"]):
         print(f"  split {split}: {_doing(told)}")
     if data["diagnostics"]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from memo import seeding
 from memo.errors import DivergedError
-from memo.store import publishing, verified
+from memo.store import publishing, read_parquet, verified
 from memo.version import full_version
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ CHOSEN_TOKENS = 4_000_000  # 16 MB a split
 def documents_of(workspace: "Workspace", split: int) -> Any:
     """Columns of the texts that the split trains on: (n,); a document or a canary stands as often as it has copies."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from memo.sets import read_copied
     from memo.splits import read_bits, read_copies
@@ -29,7 +28,7 @@ def documents_of(workspace: "Workspace", split: int) -> Any:
     block, row = divmod(split, workspace.config.design.block_size)
     path = workspace.layout.block(block)
     verified(path)
-    controls = pq.read_table(workspace.layout.controls, columns=["column", "copies"])
+    controls = read_parquet(workspace.layout.controls, columns=["column", "copies"])
     copies = np.where(read_bits(path, "controls")[row], controls["copies"].to_numpy(), 0)
     canaries = np.repeat(controls["column"].to_numpy(), copies)
     times = read_bits(path, "included")[row].astype(np.int64)

@@ -1,7 +1,8 @@
 """Which splits are trained side by side: decided and written down before the first of them is trained.
 
-A model in a stack has the same losses as alone but for rounding, and rounding depends on who is beside it. So a stack
-that was begun is finished with the same members, in this run or a later one. One that does not fit the memory, or that
+With the same batches a model in a stack has the same losses as alone but for rounding, and rounding depends on who is
+beside it. So a stack that was begun is finished with the same members, in this run or a later one. (Without a stack the
+order of batches is another one, see `memo.lm.batches`.) One that does not fit the memory, or that
 a member of it brings down, is cut in halves, which are written down as well.
 
     stacks/stack-00000.json     {"splits": [0, 1, 2, 3], "width": 4, "wanted": "auto", "reason": "..."}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from memo.campaign_file import load
 from memo.cluster_settings import Cluster
@@ -69,7 +70,8 @@ def run_config(
                 f"memo: no longer among the rules of this campaign: {', '.join(dropped)}; the campaign file does not "
                 "name them, write them into it to keep them"
             )
-        complete = status(root)["complete"]
+        found = status(root)
+        complete, before = found["complete"], _done_before(found, stages[0]) if len(stages) == 1 else ""
         failure = _run_all(stages, workspace, reporter, allow_partial)
         while failure is None and config.until.wanted and "aggregate" in stages:
             missing = unmet(workspace, saved_diagnostics(workspace))
@@ -82,6 +84,8 @@ def run_config(
             make_report(workspace, reporter, report)
         if failure is not None:
             raise failure
+    if before:
+        reporter.line(before)
     return workspace, complete
 
 
@@ -123,9 +127,10 @@ def run_stage(
         )
     with writer(workspace.layout.lock):
         workspace.refuse_changes()
+        before = _done_before(status(root), name)
         _run(name, workspace, reporter, allow_partial)
-    if reporter.silent:
-        reporter.line(f"{name}: nothing left to do")
+    if before:
+        reporter.line(before)
     return workspace
 
 
@@ -139,9 +144,22 @@ def train_some(text: str, root: Path, reporter: Reporter, cluster: Cluster | Non
     workspace = _on(open_workspace(root), cluster)
     refuse_imported(workspace.config, root)
     workspace.refuse_changes()
-    train(workspace, reporter, parse_splits(text, workspace.config.design.splits))
-    if reporter.silent:
-        reporter.line("train: these splits are trained already")
+    splits = parse_splits(text, workspace.config.design.splits)
+    done = all(workspace.split_done(split) for split in splits)
+    train(workspace, reporter, splits)
+    if done:
+        diverged = sum(workspace.diverged(split) is not None for split in splits)
+        reporter.line(_before("train", len(splits), diverged))
+
+
+def _done_before(found: dict[str, Any], name: str) -> str:
+    """A line that says so, where a stage has nothing left to do; else empty. found: what `status` found."""
+    count, diverged = found["stages"][name], len(found["diverged"]) if name == "train" else 0
+    return _before(name, count["total"], diverged) if count["done"] + diverged == count["total"] else ""
+
+
+def _before(name: str, total: int, diverged: int) -> str:
+    return f"{name}: all {total} were done before" + (f", {diverged} of them diverged" if diverged else "")
 
 
 def parse_splits(text: str, total: int) -> list[int]:

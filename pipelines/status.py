@@ -9,6 +9,7 @@ from typing import Any
 
 from memo import lock
 from memo.errors import MemoError
+from memo.layout import checkpoint_steps
 from memo.store import fingerprint, read_record, size_bytes
 from pipelines import training_log
 from pipelines.workspace import Workspace, open_workspace
@@ -35,6 +36,7 @@ def status(root: Path) -> dict[str, Any]:
     running = _coordinator(workspace)
     left = train["total"] - train["done"] - len(diverged) - len(failed)
     training = {split: log for split, log in logs.items() if log.is_running(time.time())}
+    steps = {split: max(checkpoint_steps(workspace.layout.checkpoints(split)), default=0) for split in logs}
     return {
         "campaign": str(root),
         "running": running,
@@ -44,6 +46,8 @@ def status(root: Path) -> dict[str, Any]:
         "failed": failed,
         "diverged": diverged,
         "training": {str(split): _progress(log) for split, log in training.items()},
+        # Splits that were begun and are not in training now, and the step of their newest checkpoint.
+        "interrupted": {str(split): step for split, step in steps.items() if step and split not in training},
         "speed": _speed(workspace, list(training.values()), left),
         "corpus": {} if record is None else {key: value for key, value in record.notes.items() if key != "written"},
         "design": config.design.model_dump(mode="json"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from memo import lock
 from memo.cluster_settings import Cluster
-from memo.errors import DamagedError, MemoError
+from memo.errors import DamagedError, MemoError, UsageError
 from memo.layout import record_path
 from memo.lock import writer
 from memo.store import TEMPORARY_MARK, fingerprint, is_abandoned, read_record, remove, remove_temporaries, verified
@@ -46,11 +46,14 @@ def verify(root: Path, reporter: Reporter) -> dict[str, Any]:
     findings: list[Finding] = []
     checked = size = 0
     everything = list(_everything(workspace))
+    changed = _changed_settings(workspace)
+    if changed:
+        findings.append(Finding("campaign.yaml", "", changed))
     expected = _splits_of_tables(workspace)
     with reporter.bar("verify", len(everything), "file") as bar:
         for done, (name, path, inputs) in enumerate(everything, start=1):
             # What it was made from cannot be told while that is damaged itself; verify again after the repair.
-            sound = all(finding.stage == name for finding in findings)
+            sound = not changed and all(finding.stage == name for finding in findings)
             problem = _problem(path, inputs if sound else dict)
             if problem and _changed_meanwhile(workspace):
                 time.sleep(SECOND_LOOK_S)
@@ -65,6 +68,17 @@ def verify(root: Path, reporter: Reporter) -> dict[str, Any]:
     left = (path for path in sorted(root.rglob(f"*{TEMPORARY_MARK}*")) if is_abandoned(path))
     findings += [Finding(str(path.relative_to(root)), "", "left by a process that was killed") for path in left]
     return {"campaign": str(root), "checked": checked, "bytes": size, "findings": [asdict(f) for f in findings]}
+
+
+def _changed_settings(workspace: Workspace) -> str:
+    """What the campaign file asks for and no file was made with; empty where they agree."""
+    if workspace.config.imported is not None:
+        return ""
+    try:
+        workspace.refuse_changes()
+    except UsageError as error:
+        return f"its files were made with other settings: {error}"
+    return ""
 
 
 def _splits_of_tables(workspace: Workspace) -> set[Path]:

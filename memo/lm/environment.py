@@ -14,7 +14,7 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def training_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """This environment with what makes training fast. Tunables of glibc that are set already stay as they are."""
+    """This environment with what makes training fast. A choice of pages in GLIBC_TUNABLES and its others stay."""
     tunables = environment.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" not in tunables:
         tunables = ":".join(filter(None, (tunables, HUGE_PAGES)))

@@ -1,7 +1,7 @@
 """What a member of a stack takes, predicted before anything is trained, and measured.
 
     predicted = predict_bytes(setup, device).total
-    step, taken = peak_bytes(device.kind, lambda: idle_step(setup, device, width))
+    _, taken = peak_bytes(device.kind, lambda: idle_step(setup, device, width)())
 
 16 bytes a parameter for weights, gradients and AdamW's two moments, the copies in the precision of training, and what
 backward needs, counted on one forward pass of one member with the longest windows.
@@ -114,7 +114,8 @@ def idle_step(setup: Setup, device: Device, width: int) -> Callable[[], None]:
 def peak_bytes(kind: str, work: Callable[[], Result]) -> tuple[Result, int]:
     """What `work` returns, and the most that it had allocated on a device of this kind at once, bytes.
 
-    On a GPU by the allocator's own count, on a CPU from torch's profiler, which makes it slow.
+    On a GPU by the allocator's own count, on a CPU from torch's profiler, which makes it slow and does not see `work`
+    free what was allocated before.
     """
     if kind == "cuda":
         before = torch.cuda.memory_allocated()

@@ -9,7 +9,7 @@ all cores, memo (c) each in its own single-threaded process. On a GPU (a) and (b
 wide as its engine chooses. The passes over the data are the same for all, and so few that a repetition of a row takes
 about `--seconds`; their cost per step does not depend on how many there are. Variants take turns in rotating order.
 Starting a process is timed apart, and so is evaluation. memo's processes get the environment that a campaign gives them
-(`memo.lm.environment`), the others what a user's shell gives.
+(`memo.lm.environment`), the others what a user's shell gives. On a GPU the table begins with the memory of stacks.
 
 (a) needs the package accelerate. Where memo is not installed, run it with the root of the repository as PYTHONPATH.
 """
@@ -140,7 +140,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bfloat16", help="rows that are measured in bfloat16 as well, such as gpt2-1.3M; '' for none")
     parser.add_argument("--seconds", type=float, help="of one repetition of a row, its variants together")
     parser.add_argument("--check", action="store_true", help="only: does a stacked step equal a step alone?")
-    parser.add_argument("--memory", action="store_true", help="only: what a member of a stack takes")
+    parser.add_argument(
+        "--memory", action="store_true", help="only: is a stacked step equal, and what does a member take?"
+    )
     parser.add_argument("--headline", type=float, metavar="MINUTES", help="only: 400 models of 5 M parameters")
     parser.add_argument("--cores", type=int, default=cores(), help="that each variant may use; all of them")
     parser.add_argument("--width", type=int, help="models in a stack; the engine chooses if it is left out")

@@ -25,9 +25,9 @@ class ChildError(RuntimeError):
 class Child:
     def __init__(self, variant: str, corpus: Path, device: str, threads: int) -> None:
         begun = time.perf_counter()
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-        if variant in ("memo", "stack"):
-            environment = training_environment(os.environ)  # as a campaign starts it
+        # memo's as a campaign starts them
+        given = training_environment(os.environ) if variant in ("memo", "stack") else os.environ
+        environment = {**given, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         line = [sys.executable, str(Path(__file__)), variant, str(corpus), device]
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         try:

@@ -134,11 +134,33 @@ def test_a_process_that_dies_over_the_width_of_stacks_is_replaced(kit: Any, stac
     dying = kit.campaigns.sabotage(tmp_path / "once", WIDTH_DIES.format(when=first))
     done = dying.memo("run", dying.config, "--dir", tmp_path / "c", *STACKED)
     assert done.returncode == 0 and (tmp_path / "died").is_dir(), done.stderr
-    assert "measuring how many models fit side by side: the training process ended with signal 9" in done.stderr
+    assert "before the first split: the training process ended with signal 9; it is tried again" in done.stderr
     kit.same(tmp_path / "c", stacked)
 
     always = kit.campaigns.sabotage(tmp_path / "always", WIDTH_DIES.format(when="True"))
-    done = always.memo("run", always.config, "--dir", tmp_path / "d", *STACKED, "--set", "cluster.retries=1")
-    assert done.returncode == 0, done.stderr
-    assert "one model at a time: measuring how many fit side by side failed 2 times (the training" in done.stderr
-    assert not stacks(tmp_path / "d") and len(memo.open(tmp_path / "d").trained_splits()) == 8
+    sets = (*STACKED, "--set", "cluster.retries=1")
+    error = always.refused(1, "run", always.config, "--dir", tmp_path / "d", *sets)
+    assert error.startswith("no model was trained: finding out how many to train side by side, the training process")
+    assert "ended with signal 9 (2 of 2 tries)" in error and not stacks(tmp_path / "d")
+    kit.campaigns.run(tmp_path / "d", *STACKED)
+    kit.same(tmp_path / "d", stacked)
+
+
+def test_a_worker_that_dies_over_the_width_of_stacks_is_awaited(
+    kit: Any, cluster: Any, stacked: Path, tmp_path: Path
+) -> None:
+    hangs = WIDTH_DIES.replace("os.kill(os.getpid(), signal.SIGKILL)", "import time; time.sleep(600)").format(
+        when=f"not os.path.exists({str(tmp_path / 'seen')!r}) and not os.mkdir({str(tmp_path / 'seen')!r})"
+    )
+    sabotaged = kit.campaigns.sabotage(tmp_path / "sabotage", hangs)
+    cluster.environment["PYTHONPATH"] = sabotaged.environment["PYTHONPATH"]
+    cluster.start(1, "--no-nanny")
+    line = ("run", sabotaged.config, "--dir", tmp_path / "c", "--scheduler", cluster.file, *STACKED)
+    process = sabotaged.start(*line, "--set", "cluster.patience_minutes=0.05")
+    wait_for((tmp_path / "seen").is_dir)
+    cluster.workers()[0].kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and "memo: error: no worker for " in said, said
+    cluster.add_worker()
+    sabotaged.good(*line)
+    kit.same(tmp_path / "c", stacked)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 import memo
-from memo.errors import UsageError
+from memo.errors import DamagedError, UsageError
+from memo.layout import Layout, record_path
 from memo.tables import COLUMNS
 
 SETTINGS = """
@@ -274,10 +276,50 @@ def test_stages_one_by_one_make_the_same_campaign(project: Path, reference: Path
 
 def test_a_stage_that_finds_nothing_to_do_says_so(reference: Path) -> None:
     before = contents(reference)
-    said = [command(*line).stderr for line in (("train", reference), ("aggregate", reference, "--quiet"))]
-    assert said == ["train: nothing left to do\n", ""]
-    assert command("train", reference, "--splits", "1-2").stderr == "train: these splits are trained already\n"
+    lines = (("train",), ("aggregate",), ("aggregate", "--quiet"), ("train", "--splits", "1-2"))
+    said = [command(line[0], reference, *line[1:]).stderr for line in lines]
+    told = ["train: all 4 were done before\n", "aggregate: all 2 were done before\n", ""]
+    assert said == [*told, "train: all 2 were done before\n"]
     assert contents(reference) == before
+
+
+def test_what_was_interrupted_is_told(reference: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(reference, tmp_path / "c")
+    layout = Layout(root)
+    assert "nothing is running" not in run("status", root)
+    for path in (layout.losses(1), record_path(layout.losses(1))):
+        path.unlink()
+    layout.checkpoints(1).mkdir(parents=True)
+    for step in (7, 12):
+        record_path(layout.checkpoints(1) / f"step-{step:08d}.safetensors").write_text("{}")
+    assert json.loads(run("status", root, "--json"))["interrupted"] == {"1": 12}
+    told = run("status", root)
+    assert "nothing is running here; the command that began it goes on where it stopped\n" in told
+    assert "split 1: interrupted, has a checkpoint of step 12\n" in told
+
+
+def test_a_campaign_file_that_was_edited_is_named(reference: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(reference, tmp_path / "c")
+    config = root / "campaign.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("learning_rate: 0.005", "learning_rate: 0.01"))
+    told = "training.learning_rate: the campaign has 0.005, now asked for 0.01"
+    assert f"campaign.yaml: its files were made with other settings: {told}" in refused(1, "verify", root)
+    findings = json.loads(command("verify", root, "--json").stdout)["findings"]
+    assert [finding["path"] for finding in findings] == ["campaign.yaml"]
+    before = contents(root)
+    assert told in refused(2, "verify", root, "--repair")
+    assert contents(root) == before
+    config.write_text(text)
+    assert json.loads(run("verify", root, "--json"))["findings"] == []
+
+
+@pytest.mark.parametrize("name", ["corpus/documents.parquet", "scores/exact.parquet"])
+def test_a_table_that_cannot_be_read_is_named(reference: Path, tmp_path: Path, name: str) -> None:
+    root = shutil.copytree(reference, tmp_path / "c")
+    (root / name).write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DamagedError, match=f"{name}: damaged, it cannot be read; memo verify says what else is"):
+        memo.open(root).scores("exact", evaluation=-1 if "corpus" in name else None)
 
 
 def test_kept_weights_open_in_transformers_and_give_the_same_losses(project: Path, reference: Path) -> None:

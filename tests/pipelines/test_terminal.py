@@ -238,8 +238,8 @@ KEYS: dict[tuple[str, ...], set[str]] = {
     ("show", "planted:uuid:00"): set(FIELDS),
     ("spectrum",): {"margin", "verdicts", "controls", "rules", "entries"},
     ("status",): {
-        "campaign", "running", "stages", "complete", "failed", "diverged", "training", "speed", "corpus", "design",
-        "diagnostics",
+        "campaign", "running", "stages", "complete", "failed", "diverged", "training", "interrupted", "speed", "corpus",
+        "design", "diagnostics",
     },
     ("status", "--missing"): {"missing", "coins"},
     ("verify",): {"checked", "bytes", "findings"},
