@@ -159,7 +159,7 @@ def _done_before(found: dict[str, Any], name: str) -> str:
 
 
 def _before(name: str, total: int, diverged: int) -> str:
-    return f"{name}: all {total} were done before" + (f", {diverged} of them diverged" if diverged else "")
+    return f"{name}: {total} of {total} done before" + (f", {diverged} of them diverged" if diverged else "")
 
 
 def parse_splits(text: str, total: int) -> list[int]:

@@ -278,8 +278,8 @@ def test_a_stage_that_finds_nothing_to_do_says_so(reference: Path) -> None:
     before = contents(reference)
     lines = (("train",), ("aggregate",), ("aggregate", "--quiet"), ("train", "--splits", "1-2"))
     said = [command(line[0], reference, *line[1:]).stderr for line in lines]
-    told = ["train: all 4 were done before\n", "aggregate: all 2 were done before\n", ""]
-    assert said == [*told, "train: all 2 were done before\n"]
+    told = ["train: 4 of 4 done before\n", "aggregate: 2 of 2 done before\n", ""]
+    assert said == [*told, "train: 2 of 2 done before\n"]
     assert contents(reference) == before
 
 
