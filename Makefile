@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/memo demo campaigns/demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --durations=15 --durations-min=3
 
 slow: $(STAMP)
 	$(BIN)/pytest -m slow

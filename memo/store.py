@@ -224,8 +224,8 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> "pa.Table":
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not what the file holds
-            raise
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+            raise  # the system's fault, not the file's
         raise DamagedError(f"{path}: damaged, it cannot be read; memo verify says what else is") from error
 
 
