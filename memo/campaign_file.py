@@ -77,7 +77,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> CampaignConfig:
         raise UsageError(f"{path}: expected a mapping such as `corpus: {{path: data.jsonl}}`, found {_kind(data)}")
     for override in overrides:
         _override(data, override)
-    return build(_absolute(data, path.resolve().parent), origin=str(path))
+    origin = " ".join([str(path), *(f"--set {override}" for override in overrides)])  # either may be what is wrong
+    return build(_absolute(data, path.resolve().parent), origin)
 
 
 def build(data: Mapping[str, Any], origin: str = "campaign") -> CampaignConfig:

@@ -82,7 +82,8 @@ class _PlainBar:
         done, elapsed = self._done or 0.0, duration(time.monotonic() - self._start)
         missing = self._total is not None and done < self._total
         amount = f"{done:,.0f} of {self._total:,.0f}" if missing else f"{done:,.0f}"
-        self._reporter.line(f"{self._description}: {amount} {self._unit}s, {elapsed}")
+        units = self._unit if done == 1 else f"{self._unit}s"
+        self._reporter.line(f"{self._description}: {amount} {units}, {elapsed}")
 
     def _text(self) -> str:
         done = self._done or 0.0

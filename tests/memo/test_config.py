@@ -100,7 +100,8 @@ def test_set_overrides_nested_keys_and_items_of_lists(tmp_path: Path) -> None:
 def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         load(write(tmp_path, FULL), [override])
-    assert message in str(error.value)
+    _, named, told = str(error.value).partition(f"--set {override}: ")
+    assert named and message in told
     assert "\n" not in str(error.value)
 
 
