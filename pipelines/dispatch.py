@@ -106,12 +106,11 @@ class Dispatcher:
 
     def _some_slots(self) -> dict[str, float] | None:
         """Waits until there is a worker; what a task needs of it."""
-        slots, resources = self._slots()
-        self._expect_workers(slots)
-        while not slots:
+        while True:
             slots, resources = self._slots()
             self._expect_workers(slots)
-        return resources
+            if slots:
+                return resources
 
     def _death_of(self, future: "Future") -> str:
         """How the worker or the process that was to answer ended; empty where there is an answer. Raises the rest."""

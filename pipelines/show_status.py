@@ -38,7 +38,7 @@ def print_status(data: dict[str, Any]) -> None:
             f"running: process {who['pid']} on {who['host']}" if who["pid"] else "running: a lock that cannot be read"
         )
     elif not (data["complete"] or data["training"]):
-        print("nothing is running here; the command that began it goes on where it stopped")
+        print("nothing is running here; memo run, or the next stage, goes on from what is there")
     for split, step in _some(data["interrupted"]):
         print(f"  split {split}: interrupted, has a checkpoint of step {step:,}")
     for split, told in _some(data["training"]):

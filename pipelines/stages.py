@@ -22,7 +22,7 @@ from memo.store import is_done
 from pipelines.guard import unchanged
 from pipelines.progress import Reporter
 from pipelines.report import Writer, make_report
-from pipelines.status import saved_diagnostics, status
+from pipelines.status import artifacts, saved_diagnostics, status
 from pipelines.until import grown, next_splits, refuse_too_many, unmet
 from pipelines.workspace import Workspace, open_workspace, refuse_imported, settle
 from subsets.registry import refuse_unknown
@@ -70,8 +70,8 @@ def run_config(
                 f"memo: no longer among the rules of this campaign: {', '.join(dropped)}; the campaign file does not "
                 "name them, write them into it to keep them"
             )
-        found = status(root)
-        complete, before = found["complete"], _done_before(found, stages[0]) if len(stages) == 1 else ""
+        found, stamps = status(root), _stamps(workspace, stages[0])
+        complete = found["complete"]
         failure = _run_all(stages, workspace, reporter, allow_partial)
         while failure is None and config.until.wanted and "aggregate" in stages:
             missing = unmet(workspace, saved_diagnostics(workspace))
@@ -84,8 +84,8 @@ def run_config(
             make_report(workspace, reporter, report)
         if failure is not None:
             raise failure
-    if before:
-        reporter.line(before)
+    if len(stages) == 1:
+        _tell_done(workspace, stages[0], found, stamps, reporter)
     return workspace, complete
 
 
@@ -127,10 +127,9 @@ def run_stage(
         )
     with writer(workspace.layout.lock):
         workspace.refuse_changes()
-        before = _done_before(status(root), name)
+        found, stamps = status(root), _stamps(workspace, name)
         _run(name, workspace, reporter, allow_partial)
-    if before:
-        reporter.line(before)
+    _tell_done(workspace, name, found, stamps, reporter)
     return workspace
 
 
@@ -152,10 +151,19 @@ def train_some(text: str, root: Path, reporter: Reporter, cluster: Cluster | Non
         reporter.line(_before("train", len(splits), diverged))
 
 
-def _done_before(found: dict[str, Any], name: str) -> str:
-    """A line that says so, where a stage has nothing left to do; else empty. found: what `status` found."""
+def _stamps(workspace: Workspace, name: str) -> list[int | None]:
+    """When each file of a stage was written: a damaged one of the right size is found only by the stage itself."""
+    paths = [path for path, _ in artifacts(workspace)[name]]
+    return [path.stat().st_mtime_ns if path.exists() else None for path in paths]
+
+
+def _tell_done(
+    workspace: Workspace, name: str, found: dict[str, Any], stamps: list[int | None], reporter: Reporter
+) -> None:
+    """A line that says so, where a stage had nothing to do. found, stamps: what `status` and `_stamps` said before."""
     count, diverged = found["stages"][name], len(found["diverged"]) if name == "train" else 0
-    return _before(name, count["total"], diverged) if count["done"] + diverged == count["total"] else ""
+    if count["done"] + diverged == count["total"] and stamps == _stamps(workspace, name):
+        reporter.line(_before(name, count["total"], diverged))
 
 
 def _before(name: str, total: int, diverged: int) -> str:

@@ -78,6 +78,8 @@ def _changed_settings(workspace: Workspace) -> str:
         workspace.refuse_changes()
     except UsageError as error:
         return f"its files were made with other settings: {error}"
+    except MemoError:  # a file that the comparison needs is damaged, which is found by itself
+        return ""
     return ""
 
 

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from memo.lm.environment import training_environment
 
@@ -18,7 +21,14 @@ def test_what_the_user_set_for_glibc_stays() -> None:
     assert set_before["OMP_NUM_THREADS"] == "8"
 
 
-def test_a_process_starts_in_it() -> None:
-    line = [sys.executable, "-c", "print('started')"]
-    done = subprocess.run(line, env=training_environment(os.environ), capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("started\n", "")
+def test_memory_of_such_a_process_is_asked_for_in_huge_pages() -> None:
+    offered = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not offered.exists() or "[madvise]" not in offered.read_text():
+        pytest.skip("this system does not give huge pages on request")
+    code = "held = bytearray(64 << 20); print(' hg' in open('/proc/self/smaps').read())"
+    line = [sys.executable, "-c", code]
+    found = [
+        subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+        for environment in (training_environment(os.environ), {**os.environ, "GLIBC_TUNABLES": ""})
+    ]
+    assert found == ["True\n", "False\n"]

@@ -283,6 +283,16 @@ def test_a_stage_that_finds_nothing_to_do_says_so(reference: Path) -> None:
     assert contents(reference) == before
 
 
+def test_a_stage_that_mends_a_file_does_not_say_that_it_was_done(reference: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(reference, tmp_path / "c")
+    path = Layout(root).scores("exact")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"?")
+    said = command("aggregate", root).stderr
+    assert "aggregate: 1 rule, " in said and "done before" not in said
+    assert path.read_bytes() == whole
+
+
 def test_what_was_interrupted_is_told(reference: Path, tmp_path: Path) -> None:
     root = shutil.copytree(reference, tmp_path / "c")
     layout = Layout(root)
@@ -294,7 +304,7 @@ def test_what_was_interrupted_is_told(reference: Path, tmp_path: Path) -> None:
         record_path(layout.checkpoints(1) / f"step-{step:08d}.safetensors").write_text("{}")
     assert json.loads(run("status", root, "--json"))["interrupted"] == {"1": 12}
     told = run("status", root)
-    assert "nothing is running here; the command that began it goes on where it stopped\n" in told
+    assert "nothing is running here; memo run, or the next stage, goes on from what is there\n" in told
     assert "split 1: interrupted, has a checkpoint of step 12\n" in told
 
 
